@@ -1,0 +1,55 @@
+# Every target that runs Python brings .venv up to date first; ARGS="..." is passed on by demo, test, test-fast and bench.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-fast lint types bench clean
+
+python := .venv/bin/python
+stamp := .venv/.installed
+ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+$(stamp): pyproject.toml packaging/install.sh packaging/cpu-overrides.txt
+	packaging/install.sh
+
+venv: $(stamp) ## make .venv: mixvllm, its development tools, and vLLM for this machine
+
+demo: $(stamp) ## serve a small model, ask it one question, stop; needs no GPU and downloads no model
+	@inference=; if [[ "$$(<$(stamp))" == cpu ]]; then inference="inference=cpu"; fi; \
+	$(python) launch.py model=demo $$inference workload=probe $(ARGS); \
+	echo; \
+	echo "What next:"; \
+	echo "  $(python) launch.py model=demo $$inference                                  serve it until Ctrl-C"; \
+	echo "  $(python) launch.py model=demo $$inference workload=probe workload.prompt='Tell me a story.'"; \
+	echo "  $(python) launch.py --help                                                  the models and every setting"
+
+test: $(stamp) ## run all tests, those with a real vLLM too
+	$(python) -m pytest $(ARGS)
+
+test-fast: $(stamp) ## run the tests that need no vLLM
+	$(python) -m pytest -m "not engine" $(ARGS)
+
+lint: $(stamp) ## check style, format and the direction of imports
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+
+types: $(stamp) ## check types
+	.venv/bin/mypy
+
+bench: $(stamp) ## run every benchmark; ARGS=--quick for a short run
+	@status=0; \
+	for file in benchmarks/[!_]*.py; do \
+	    [[ -e $$file ]] || continue; \
+	    name=$${file##*/}; \
+	    echo "benchmarks.$${name%.py}"; \
+	    $(python) -m "benchmarks.$${name%.py}" $(ARGS) || status=1; \
+	done; \
+	exit $$status
+
+clean: ## remove what was built, and leave .venv and outputs
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path ./.venv -prune -o -path ./outputs -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -print0 | xargs -0 rm -rf

@@ -1,0 +1,155 @@
+"""What a run shows: a live line on a terminal, plain lines elsewhere; how to use the server once it is ready."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from mixvllm.runs.journal import Event
+from mixvllm.server.key import ApiKey
+from mixvllm.server.server import Server
+
+PHASE_WORDS = {
+    "imports": "importing vLLM",
+    "engine": "starting the engine",
+    "weights": "loading weights",
+    "compile": "compiling",
+    "kv_cache": "making the KV cache",
+    "warmup": "warming up",
+    "http": "opening the HTTP server",
+}
+
+
+class Screen:
+    """Shows a run. Progress goes to stderr, what is for use (how to reach the server, an answer) to stdout."""
+
+    def __init__(self, console: Console | None = None, out: Callable[[str], None] | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._out = out or _to_stdout
+        self._progress: Progress | None = None
+
+    def say(self, line: str) -> None:
+        """Show a line."""
+        self._console.print(Text(line))
+
+    def __call__(self, event: Event) -> None:
+        """Show `event`."""
+        show = {
+            "spawned": self._show_spawned,
+            "phase": self._show_phase,
+            "draining": self._show_draining,
+            "stopped": self._show_stopped,
+        }.get(event.name)
+        if event.name in ("ready", "draining", "stopped", "failed"):
+            self.close()
+        if show is not None:
+            show(event)
+
+    def close(self) -> None:
+        """End the live line, if there is one."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _show_spawned(self, event: Event) -> None:
+        self._begin(PHASE_WORDS["imports"], event)
+
+    def _show_phase(self, event: Event) -> None:
+        words = PHASE_WORDS[event.fields["phase"]]
+        if self._progress is None:
+            self.say(f"{event.elapsed_s:6.1f} s  {words}")
+        else:
+            self._progress.update(self._progress.task_ids[0], description=words)
+
+    def _show_draining(self, event: Event) -> None:
+        limit_s = event.fields["timeout_s"]
+        wait = f"requests in flight get {limit_s:g} s; once more Ctrl-C to kill" if limit_s else "it was not ready yet"
+        self.say(f"stopping the server ({wait})")
+
+    def _show_stopped(self, event: Event) -> None:
+        how = "killed at the deadline" if event.fields["was_killed"] else "stopped"
+        self.say(f"{how}; nothing is left running")
+
+    def _begin(self, words: str, event: Event) -> None:
+        if not self._console.is_terminal:
+            self.say(f"{event.elapsed_s:6.1f} s  {words} (process {event.fields['pid']})")
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._progress.add_task(words, total=None)
+        self._progress.start()
+
+    def show_ready(self, server: Server, elapsed_s: float) -> None:
+        """Show how to use `server`: address, commands to paste, log, how to stop."""
+        self._out(
+            f"ready in {elapsed_s:.1f} s: {server.model_name} at {server.url}/v1\n"
+            f"  log   {_short(server.log_path)}\n"
+            f"  stop  Ctrl-C, or: kill -TERM {_launcher_pid()}\n\n"
+            f"{curl_line(server)}\n\n{python_snippet(server)}\n"
+        )
+
+    def show_probe(self, figures: dict[str, Any]) -> None:
+        """Show the answer of a probe and what it took."""
+        counted = f"{figures['completion_tokens']} tokens in " if "completion_tokens" in figures else ""
+        self._out(
+            f"prompt  {figures['prompt']}\nanswer  {figures['answer'].strip()}\n"
+            f"        {counted}{figures['latency_ms'] / 1e3:.2f} s\n"
+        )
+
+
+def curl_line(server: Server) -> str:
+    """Return a command that asks `server` for one answer, for pasting."""
+    path, body = _example(server)
+    key = f' \\\n  -H "Authorization: Bearer {server.key.shell}"' if server.key else ""
+    return f"curl {server.url}{path} -H 'Content-Type: application/json'{key} \\\n  -d '{json.dumps(body)}'"
+
+
+def python_snippet(server: Server) -> str:
+    """Return a program that asks `server` through the OpenAI client, for pasting."""
+    _, body = _example(server)
+    call, result = (
+        ("embeddings.create", "data[0].embedding[:4]")
+        if server.config.model.runner == "pooling"
+        else ("chat.completions.create", "choices[0].message.content")
+    )
+    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in body.items())
+    imports = "import os\nfrom openai import OpenAI" if _needs_os(server.key) else "from openai import OpenAI"
+    key = server.key.python if server.key else '"none"'
+    return (
+        f'{imports}\nclient = OpenAI(base_url="{server.url}/v1", api_key={key})\nprint(client.{call}({arguments}).{result})'
+    )
+
+
+def _example(server: Server) -> tuple[str, dict[str, Any]]:
+    if server.config.model.runner == "pooling":
+        return "/v1/embeddings", {"model": server.model_name, "input": "Hello!"}
+    return "/v1/chat/completions", {
+        "model": server.model_name,
+        "messages": [{"role": "user", "content": "Who are you?"}],
+    }
+
+
+def _needs_os(key: ApiKey | None) -> bool:
+    return key is not None and key.python.startswith("os.")
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _launcher_pid() -> int:
+    import os
+
+    return os.getpid()
+
+
+def _to_stdout(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Configuration: the schema, and the ways to a validated one."""

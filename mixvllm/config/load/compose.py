@@ -1,0 +1,127 @@
+"""From overrides to a validated configuration, with every fault found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.config_loader import ConfigLoader
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from mixvllm.config.faults import faults_of
+from mixvllm.config.load.origin import origin_of
+from mixvllm.config.load.overrides import CheckedOverrides, check_overrides
+from mixvllm.config.load.session import CONFIG_NAME, groups, hydra_session
+from mixvllm.config.schema import ExperimentConfig
+from mixvllm.errors import ConfigError, Fault
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A validated configuration and the overrides that made it.
+
+    Args:
+        config: frozen.
+        overrides: as the user gave them, shape (n,).
+    """
+
+    config: ExperimentConfig
+    overrides: tuple[str, ...]
+
+
+def compose(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> ExperimentConfig:
+    """Return the validated configuration of one run.
+
+    Args:
+        overrides: in Hydra's syntax, e.g. `["model=demo", "inference.max_num_seqs=64"]`, shape (n,).
+        config_dirs: folders with options of your own; they come before the shipped ones.
+
+    Raises:
+        ConfigError: with every fault that was found.
+    """
+    return load_experiment(overrides, config_dirs).config
+
+
+def load_experiment(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> Composed:
+    """Return what `overrides` compose to; see `compose`."""
+    missing = [str(folder) for folder in config_dirs if not Path(folder).is_dir()]
+    if missing:
+        raise ConfigError(Fault("--config-dir", "no such folder", folder) for folder in missing)
+    with hydra_session(config_dirs) as loader:
+        checked = check_overrides(overrides, groups(loader))
+        try:
+            config, faults = _compose_checked(checked)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+            raise ConfigError([*checked.faults, _composition_fault(error)]) from error
+        if config is None or checked.faults:
+            raise ConfigError([*checked.faults, *_with_origins(faults, checked, loader)])
+    return Composed(config, tuple(overrides))
+
+
+def _compose_checked(checked: CheckedOverrides) -> tuple[ExperimentConfig | None, list[Fault]]:
+    """Return the configuration, or None and the faults in its values."""
+    composed = hydra.compose(CONFIG_NAME, list(checked.accepted))
+    faults = _blanked(composed, _unresolvable(composed)) + _blanked(composed, _missing(composed))
+    values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    try:
+        config = ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        known = {fault.path for fault in faults}
+        return None, faults + [fault for fault in faults_of(error) if fault.path not in known]
+    return (None, faults) if faults else (config, [])
+
+
+def _blanked(composed: DictConfig, faults: Iterable[Fault]) -> list[Fault]:
+    """Return `faults`, with null put where they are, so that the rest of the configuration can be checked too."""
+    found = list(faults)
+    for fault in found:
+        OmegaConf.update(composed, fault.path, None)
+    return found
+
+
+def _missing(composed: DictConfig) -> Iterator[Fault]:
+    for path in sorted(OmegaConf.missing_keys(composed)):
+        yield Fault(path, f"must be given: {path}=VALUE", "???")
+
+
+def _unresolvable(composed: DictConfig) -> Iterator[Fault]:
+    """Yield a fault for each interpolation that does not resolve."""
+    for path, text in _interpolations(OmegaConf.to_container(composed, resolve=False), ""):
+        try:
+            OmegaConf.select(composed, path, throw_on_resolution_failure=True)
+        except OmegaConfBaseException as error:
+            yield Fault(path, f"cannot be resolved: {_first_line(error)}", text)
+
+
+def _interpolations(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _interpolations(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _interpolations(value, f"{path}.{index}")
+    elif isinstance(node, str) and "${" in node:
+        yield path, node
+
+
+def _with_origins(faults: Sequence[Fault], checked: CheckedOverrides, loader: ConfigLoader) -> list[Fault]:
+    return [fault if fault.origin else replace(fault, origin=origin_of(fault.path, checked, loader)) for fault in faults]
+
+
+def _composition_fault(error: Exception) -> Fault:
+    """Return what stopped the composition itself: a file that cannot be read, or one that names another wrongly."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return Fault("", f"not valid YAML: {error.problem}", origin=f"{mark.name}:{mark.line + 1}")
+    return Fault("", _first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,110 @@
+"""The command line's overrides, checked one by one before Hydra sees them, so that every fault is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from mixvllm.config import keys
+from mixvllm.config.faults import unknown_key
+from mixvllm.errors import Fault
+
+COMMAND_LINE = "the command line"
+
+
+@dataclass(frozen=True)
+class CheckedOverrides:
+    """What Hydra may apply, and what was wrong with the rest.
+
+    Args:
+        accepted: overrides in Hydra's syntax, shape (n,).
+        keys: the dotted key or group that each accepted one sets, shape (n,).
+        faults: one per refused override.
+    """
+
+    accepted: tuple[str, ...]
+    keys: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+
+def check_overrides(overrides: Iterable[str], groups: Mapping[str, list[str]]) -> CheckedOverrides:
+    """Sort `overrides` into those that Hydra can apply and faults."""
+    parser = OverridesParser.create()
+    accepted: list[tuple[str, str]] = []
+    faults: list[Fault] = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as error:
+            faults.append(Fault("", f"cannot read {text!r}: {_syntax_hint(text, error)}", origin=COMMAND_LINE))
+            continue
+        fault = _fault(override, text, groups)
+        if fault is None:
+            accepted.append((_for_hydra(override, text, groups), override.key_or_group))
+        else:
+            faults.append(fault)
+    return CheckedOverrides(tuple(text for text, _ in accepted), tuple(key for _, key in accepted), tuple(faults))
+
+
+def _fault(override: Override, text: str, groups: Mapping[str, list[str]]) -> Fault | None:
+    key, value = override.key_or_group, text.partition("=")[2]
+    if key.startswith("hydra."):
+        return None
+    if override.is_sweep_override():
+        return Fault(key, "several values need --multirun; one value with a comma needs quotes", value, COMMAND_LINE)
+    if key in groups:
+        return _option_fault(override, value, groups[key])
+    if override.is_delete() and key in keys.fields():
+        return Fault(f"~{key}", f"a key cannot be taken out; {key}=null leaves the choice to vLLM", None, COMMAND_LINE)
+    if keys.is_known(key):
+        return None
+    return Fault(key, _unknown(key, value, groups), value, COMMAND_LINE)
+
+
+def _option_fault(override: Override, value: str, options: list[str]) -> Fault | None:
+    if override.is_delete():
+        return None
+    chosen = override.value()
+    listed = f"the options are {', '.join(options)}"
+    if not isinstance(chosen, str):
+        return Fault(override.key_or_group, f"a group needs the name of an option; {listed}", value, COMMAND_LINE)
+    if chosen in options:
+        return None
+    near = keys.nearest(chosen, options)
+    hint = f"did you mean {near}? " if near else ""
+    return Fault(override.key_or_group, f"no such option; {hint}{listed}", value, COMMAND_LINE)
+
+
+def _unknown(key: str, value: str, groups: Mapping[str, list[str]]) -> str:
+    """Return what to say of a key that is neither a group nor a known key; a bare word may be a misspelt group."""
+    if "." in key:
+        return unknown_key(key)
+    group = keys.nearest(key, groups) or next((name for name, options in groups.items() if value in options), None)
+    near = keys.nearest_key(key)
+    if group and (value in groups[group] or near is None):
+        return f"unknown group; did you mean {group}={value}?"
+    if near:
+        return f"unknown key; did you mean {near}?"
+    return f"unknown group or key; the groups are {', '.join(name for name in groups if '/' not in name)}"
+
+
+def _for_hydra(override: Override, text: str, groups: Mapping[str, list[str]]) -> str:
+    """Return `text` as Hydra accepts it: known keys need no `+`, entries of mapping fields get `++`."""
+    key = override.key_or_group
+    if override.is_delete() or key.startswith("hydra."):
+        return text
+    bare = text.lstrip("+")
+    if key in groups:
+        return text if "/" in key else bare
+    return f"++{bare}" if keys.mapping_of(key) else bare
+
+
+def _syntax_hint(text: str, error: HydraException) -> str:
+    if "=" not in text:
+        return "an override is written key=value"
+    reason = str(error).splitlines()[0]
+    return f"{reason[:1].lower()}{reason[1:]}; put quotes around a value with special characters: \"key='value'\""

@@ -1,0 +1,62 @@
+"""A whole configuration: one server (`ServeConfig`), or one run with it (`ExperimentConfig`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
+
+from mixvllm.config.schema import rules
+from mixvllm.config.schema.fields import Section
+from mixvllm.config.schema.generation import GenerationDefaultsConfig
+from mixvllm.config.schema.inference import InferenceConfig
+from mixvllm.config.schema.model import ModelConfig
+from mixvllm.config.schema.server import ServerConfig
+from mixvllm.config.schema.workload import WorkloadConfig
+
+
+class ServeConfig(Section):
+    """Everything that decides how one server runs.
+
+    Raises:
+        pydantic.ValidationError: a value is wrong, or two values do not go together (`RuleViolations` in its context).
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    model: ModelConfig
+    inference: InferenceConfig = Field(default_factory=InferenceConfig)
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    generation: Annotated[
+        GenerationDefaultsConfig, Field(validation_alias=AliasChoices("generation", "generation_defaults"))
+    ] = Field(default_factory=GenerationDefaultsConfig)
+
+    @property
+    def generation_on_server(self) -> dict[str, float | int]:
+        """Sampling defaults that the server itself applies, by vLLM's names."""
+        return self.generation.server_defaults()
+
+    @model_validator(mode="after")
+    def _values_go_together(self) -> Self:
+        rules.check(self.model, self.inference, self.server)
+        return self
+
+
+class ExperimentConfig(ServeConfig):
+    """One run: a server and what is done with it."""
+
+    workload: WorkloadConfig = Field(default_factory=WorkloadConfig)
+    output_dir: Annotated[str, Field(min_length=1)] = "outputs"
+    """Folder that run folders are made in."""
+    dry_run: bool = False
+    """Start nothing; print the command that would be."""
+
+    @property
+    def generation_on_server(self) -> dict[str, float | int]:
+        """Sampling defaults that the server itself applies; other workloads than `serve` send them with each request."""
+        return self.generation.server_defaults() if self.workload.kind == "serve" else {}
+
+    @model_validator(mode="after")
+    def _workload_goes_together(self) -> Self:
+        rules.check_workload(self.generation, self.workload)
+        return self

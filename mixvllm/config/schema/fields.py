@@ -1,0 +1,65 @@
+"""What the sections of the schema share: strict frozen models, value types, and the two marks of a field."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+LAUNCHER_ONLY = "launcher-only"
+"""Mark of a field that vLLM has no argument for: the launcher itself uses it."""
+
+OUR_DEFAULT = "our-default"
+"""Mark of a vLLM argument whose default here differs from vLLM's, so that it is always passed."""
+
+_HUMAN_INT = re.compile(r"\d+(\.\d+)?[kKmMgGtT]")
+
+
+class Section(BaseModel):
+    """One section of the configuration: unknown keys and values of a wrong type are refused, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+def _human_int(value: int | str) -> int | str:
+    if isinstance(value, str) and not _HUMAN_INT.fullmatch(value):
+        raise ValueError("must be a number, with a suffix if you like: 8192, 8k (8,000), 8K (8,192), 1.5G")
+    if isinstance(value, int) and value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
+def _max_model_len(value: int | str) -> int | str:
+    return value if value in (-1, "auto") else _human_int(value)
+
+
+def _not_an_option(value: str) -> str:
+    if value.startswith("-"):
+        raise ValueError("must not start with '-': vLLM would read it as an option")
+    return value
+
+
+def _environment(value: Any) -> Any:
+    """Return `value` with numbers as text, as YAML has them; anything else is left for the type check."""
+    if not isinstance(value, dict):
+        return value
+    return {name: str(entry) if type(entry) in (int, float) else entry for name, entry in value.items()}
+
+
+def human_int_value(value: int | str) -> int:
+    """Return the number that vLLM reads from `value`: lower-case suffixes are decimal, upper-case ones binary.
+
+    Source: `human_readable_int` in vLLM's argument parser.
+    """
+    if isinstance(value, int):
+        return value
+    base = 1000 if value[-1].islower() else 1024
+    return int(float(value[:-1]) * base ** ("kmgt".index(value[-1].lower()) + 1))
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+HumanInt = Annotated[int | str, AfterValidator(_human_int)]
+MaxModelLen = Annotated[int | str, AfterValidator(_max_model_len)]
+Word = Annotated[str, Field(min_length=1), AfterValidator(_not_an_option)]
+Environment = Annotated[dict[str, str | None], BeforeValidator(_environment)]

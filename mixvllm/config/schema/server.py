@@ -1,0 +1,75 @@
+"""The `server` section: where it listens, who may talk to it, how long things may take."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from mixvllm.config.schema.fields import LAUNCHER_ONLY, OUR_DEFAULT, Environment, PositiveInt, Section, Word
+
+_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY)S?$", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether an environment variable of this name holds a secret, as far as its name tells."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def _port(value: int | str) -> int | str:
+    if value == "auto" or (isinstance(value, int) and 1 <= value <= 65535):
+        return value
+    raise ValueError("must be 'auto' or a number from 1 to 65535")
+
+
+def _api_key(value: str) -> str:
+    if value in ("auto", "none", "generate") or (value.startswith(("env:", "file:")) and value.partition(":")[2]):
+        return value
+    raise ValueError("must be auto, none, generate, env:NAME or file:PATH; the key itself does not belong here")
+
+
+class ServerConfig(Section):
+    """Address, access and time limits of one server, and the interpreter that runs it."""
+
+    host: Annotated[Word, OUR_DEFAULT] = "127.0.0.1"
+    """Address to bind; the default is reachable from this machine only."""
+    port: Annotated[int | str, AfterValidator(_port), LAUNCHER_ONLY] = "auto"
+    """Port to listen on; `auto` = the first free one from 8000."""
+    api_key: Annotated[str, AfterValidator(_api_key), LAUNCHER_ONLY] = "auto"
+    """Where the clients' key comes from: auto (generated where others can reach the host), none, generate,
+    env:NAME or file:PATH."""
+    api_server_count: PositiveInt | None = None
+    """Processes that answer HTTP."""
+    ready_timeout_s: Annotated[float, Field(gt=0), LAUNCHER_ONLY] = 1800.0
+    """Seconds from the start until the server must have answered with a token."""
+    drain_timeout_s: Annotated[int, Field(ge=0), LAUNCHER_ONLY] = 30
+    """Seconds that requests in flight get to finish at a stop, whole."""
+    python: Annotated[Word | None, LAUNCHER_ONLY] = None
+    """Interpreter that has vLLM, e.g. another venv's; null = the launcher's own."""
+    env: Annotated[Environment, LAUNCHER_ONLY] = Field(default_factory=dict)
+    """Environment of the engine, over the launcher's own; null leaves an entry out."""
+    enable_log_requests: bool | None = None
+    """Log each request."""
+    uvicorn_log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] | None = None
+    """Level of the HTTP server's log."""
+    disable_access_log_for_endpoints: Annotated[Word | None, OUR_DEFAULT] = "/health,/metrics"
+    """Paths, separated by commas, whose requests are not logged."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach `host`."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def key_source(self) -> str:
+        """`api_key` with `auto` decided: `none`, `generate`, `env:NAME` or `file:PATH`."""
+        if self.api_key != "auto":
+            return self.api_key
+        return "none" if self.is_loopback else "generate"

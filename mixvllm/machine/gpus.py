@@ -1,0 +1,93 @@
+"""The GPUs of this machine, from the driver's own library; torch is asked, in its own process, where that is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pynvml
+
+GIB = 1 << 30
+_TORCH_TIMEOUT_S = 60.0  # an import of torch and the initialisation of a device
+
+_TORCH_SCRIPT = """
+import json, torch
+gpus = []
+for i in range(torch.cuda.device_count()):
+    p = torch.cuda.get_device_properties(i)
+    free, total = torch.cuda.mem_get_info(i)
+    gpus.append([i, p.name, total, free, p.major, p.minor])
+print(json.dumps(gpus))
+"""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Args:
+        id: index in the driver's order.
+        total_memory_gib: GiB.
+        free_memory_gib: GiB, at the time of asking.
+        compute_capability: (major, minor).
+    """
+
+    id: int
+    name: str
+    total_memory_gib: float
+    free_memory_gib: float
+    compute_capability: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class GpuInfo:
+    """All GPUs of this machine, shape (gpu_count,); none where there is no driver."""
+
+    gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def gpu_count(self) -> int:
+        """Number of GPUs."""
+        return len(self.gpus)
+
+    @property
+    def cuda_available(self) -> bool:
+        """Whether there is a GPU at all."""
+        return bool(self.gpus)
+
+
+def get_gpu_info() -> GpuInfo:
+    """Return the GPUs of this machine; an empty `GpuInfo` where there is none. Never raises for want of a GPU."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return _ask_torch(sys.executable)
+    try:
+        return GpuInfo(tuple(_ask_driver(index) for index in range(pynvml.nvmlDeviceGetCount())))
+    except pynvml.NVMLError:
+        return GpuInfo()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _ask_driver(index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    name = pynvml.nvmlDeviceGetName(handle)
+    return _gpu(index, name, memory.total, memory.free, *pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+
+
+def _ask_torch(python: str) -> GpuInfo:
+    """Ask torch in a process of its own: the launcher never imports it."""
+    command = [python, "-c", _TORCH_SCRIPT]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TORCH_TIMEOUT_S, check=True)
+        return GpuInfo(tuple(_gpu(*fields) for fields in json.loads(done.stdout)))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return GpuInfo()
+
+
+def _gpu(index: int, name: str, total: int, free: int, major: int, minor: int) -> Gpu:
+    return Gpu(index, name, round(total / GIB, 1), round(free / GIB, 1), (major, minor))

@@ -1,0 +1,26 @@
+"""The state of the sources that a run was started from."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+_GIT_TIMEOUT_S = 5.0
+_MAX_DIFF_CHARS = 1_000_000
+
+
+def git_state(folder: Path) -> dict[str, str] | None:
+    """Return `commit` and `diff` (of tracked files, against the commit) of the checkout at `folder`; None outside one."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit.strip(), "diff": (_git(folder, "diff", "HEAD") or "")[:_MAX_DIFF_CHARS]}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_GIT_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,77 @@
+"""The few requests that tell whether a server is ready, and is ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from mixvllm.errors import ServerForeign, ServerNotReady
+
+_SHORT_TIMEOUT_S = 5.0
+
+
+class ServerClient:
+    """Talks to one server, without the proxies of the environment, which must not see loopback traffic.
+
+    Args:
+        url: `http://host:port`, without `/v1`.
+        key: sent with each request; None where the server needs none.
+    """
+
+    def __init__(self, url: str, key: str | None) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=_SHORT_TIMEOUT_S, trust_env=False)
+
+    def close(self) -> None:
+        """Close connections; a request that is under way in another thread fails."""
+        self._http.close()
+
+    def health(self) -> int | None:
+        """Return the status of `/health`: 200, 503 where the engine is dead; None where nothing answers."""
+        try:
+            return self._http.get("/health").status_code
+        except httpx.HTTPError:
+            return None
+
+    def check_identity(self, identity: str) -> None:
+        """Raise `ServerForeign` where the server does not serve the name `identity`, which only ours does."""
+        try:
+            answer = self._http.get("/v1/models")
+            names = [entry["id"] for entry in answer.json()["data"]] if answer.status_code == 200 else []
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            names = []
+        if identity not in names:
+            raise ServerForeign(
+                f"another server answers at {self._http.base_url}: it serves {names or 'no models'}, not ours\n"
+                "  next: stop it, or choose another port: server.port=auto"
+            )
+
+    def check_token(self, model: str, *, is_pooling: bool, timeout_s: float) -> None:
+        """Raise `ServerNotReady` where the engine does not produce one real token (or embedding) in `timeout_s`."""
+        if is_pooling:
+            path, body = "/v1/embeddings", {"model": model, "input": "Hello"}
+        else:
+            path, body = "/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+        try:
+            answer = self._http.post(path, json=body, timeout=timeout_s)
+            if answer.status_code == 200 and _has_output(answer.json(), is_pooling):
+                return
+            reason = f"HTTP {answer.status_code}: {answer.text[:300]}"
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        raise ServerNotReady(f"/health answers, but the first request failed: {reason}")
+
+    def complete(self, path: str, body: dict[str, Any], timeout_s: float) -> httpx.Response:
+        """Send one request of the OpenAI API and return the answer, whatever its status.
+
+        Raises:
+            httpx.HTTPError: no answer in `timeout_s`.
+        """
+        return self._http.post(path, json=body, timeout=timeout_s)
+
+
+def _has_output(answer: dict[str, Any], is_pooling: bool) -> bool:
+    if is_pooling:
+        return len(answer["data"][0]["embedding"]) > 0
+    return int(answer["usage"]["completion_tokens"]) > 0

