@@ -18,13 +18,14 @@ $(stamp): pyproject.toml packaging/install.sh packaging/cpu-overrides.txt
 venv: $(stamp) ## make .venv: mixvllm, its development tools, and vLLM for this machine
 
 demo: $(stamp) ## serve a small model, ask it one question, stop; needs no GPU and downloads no model
-	@inference=; if [[ "$$(<$(stamp))" == cpu ]]; then inference="inference=cpu"; fi; \
-	$(python) launch.py model=demo $$inference workload=probe $(ARGS); \
+	@run="$(python) launch.py model=demo"; \
+	if [[ $$(<$(stamp)) == cpu ]]; then run+=" inference=cpu"; fi; \
+	$$run workload=probe $(ARGS); \
 	echo; \
 	echo "What next:"; \
-	echo "  $(python) launch.py model=demo $$inference                                  serve it until Ctrl-C"; \
-	echo "  $(python) launch.py model=demo $$inference workload=probe workload.prompt='Tell me a story.'"; \
-	echo "  $(python) launch.py --help                                                  the models and every setting"
+	echo "  serve it until Ctrl-C:   $$run"; \
+	echo "  ask something else:      $$run workload=probe \"workload.prompt='Tell me a story.'\""; \
+	echo "  see every setting:       $(python) launch.py --help"
 
 test: $(stamp) ## run all tests, those with a real vLLM too
 	$(python) -m pytest $(ARGS)

@@ -47,7 +47,7 @@ _HOMES = {
     "start_server": "mixvllm.server.start",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0605 - the names above
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

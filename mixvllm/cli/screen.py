@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from mixvllm.runs.journal import Event
-from mixvllm.server.key import ApiKey
 from mixvllm.server.server import Server
 
 PHASE_WORDS = {
@@ -28,9 +29,19 @@ PHASE_WORDS = {
 
 
 class Screen:
-    """Shows a run. Progress goes to stderr, what is for use (how to reach the server, an answer) to stdout."""
+    """Shows a run. Progress goes to stderr, what is for use (how to reach the server, an answer) to stdout.
 
-    def __init__(self, console: Console | None = None, out: Callable[[str], None] | None = None) -> None:
+    Args:
+        is_serving: whether the server goes on serving once it is ready, so that people will use it.
+        console: for progress; the default writes to stderr.
+        out: takes text for stdout.
+    """
+
+    def __init__(
+        self, *, is_serving: bool, console: Console | None = None, out: Callable[[str], None] | None = None
+    ) -> None:
+        self._is_serving = is_serving
+        self._began = time.monotonic()
         self._console = console or Console(stderr=True, highlight=False)
         self._out = out or _to_stdout
         self._progress: Progress | None = None
@@ -86,14 +97,16 @@ class Screen:
         self._progress.add_task(words, total=None)
         self._progress.start()
 
-    def show_ready(self, server: Server, elapsed_s: float) -> None:
-        """Show how to use `server`: address, commands to paste, log, how to stop."""
-        self._out(
-            f"ready in {elapsed_s:.1f} s: {server.model_name} at {server.url}/v1\n"
-            f"  log   {_short(server.log_path)}\n"
-            f"  stop  Ctrl-C, or: kill -TERM {_launcher_pid()}\n\n"
-            f"{curl_line(server)}\n\n{python_snippet(server)}\n"
-        )
+    def show_ready(self, server: Server) -> None:
+        """Show that `server` is ready; where it goes on serving also how to use it, its log, how to stop it."""
+        elapsed_s = time.monotonic() - self._began
+        self.say(f"{elapsed_s:6.1f} s  ready: {server.model_name} at {server.url}/v1")
+        if self._is_serving:
+            self._out(
+                f"  log   {_short(server.log_path)}\n"
+                f"  stop  Ctrl-C, or: kill -TERM {os.getpid()}\n\n"
+                f"{curl_line(server)}\n\n{python_snippet(server)}\n"
+            )
 
     def show_probe(self, figures: dict[str, Any]) -> None:
         """Show the answer of a probe and what it took."""
@@ -107,23 +120,29 @@ class Screen:
 def curl_line(server: Server) -> str:
     """Return a command that asks `server` for one answer, for pasting."""
     path, body = _example(server)
-    key = f' \\\n  -H "Authorization: Bearer {server.key.shell}"' if server.key else ""
+    key = f' \\\n  -H "Authorization: Bearer {server.address.key.shell}"' if server.address.key else ""
     return f"curl {server.url}{path} -H 'Content-Type: application/json'{key} \\\n  -d '{json.dumps(body)}'"
 
 
 def python_snippet(server: Server) -> str:
-    """Return a program that asks `server` through the OpenAI client, for pasting."""
+    """Return a program that asks `server` through the OpenAI client, for pasting; lines fit a narrow terminal."""
     _, body = _example(server)
     call, result = (
         ("embeddings.create", "data[0].embedding[:4]")
         if server.config.model.runner == "pooling"
         else ("chat.completions.create", "choices[0].message.content")
     )
-    arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in body.items())
-    imports = "import os\nfrom openai import OpenAI" if _needs_os(server.key) else "from openai import OpenAI"
-    key = server.key.python if server.key else '"none"'
-    return (
-        f'{imports}\nclient = OpenAI(base_url="{server.url}/v1", api_key={key})\nprint(client.{call}({arguments}).{result})'
+    key = server.address.key.python if server.address.key else '"none"'
+    return "\n".join(
+        [
+            *(["import os"] if key.startswith("os.") else []),
+            "from openai import OpenAI",
+            f'client = OpenAI(base_url="{server.url}/v1", api_key={key})',
+            f"answer = client.{call}(",
+            *(f"    {name}={json.dumps(value)}," for name, value in body.items()),
+            ")",
+            f"print(answer.{result})",
+        ]
     )
 
 
@@ -136,18 +155,8 @@ def _example(server: Server) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _needs_os(key: ApiKey | None) -> bool:
-    return key is not None and key.python.startswith("os.")
-
-
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _launcher_pid() -> int:
-    import os
-
-    return os.getpid()
 
 
 def _to_stdout(text: str) -> None:

@@ -38,7 +38,9 @@ def mapping_of(path: str) -> str | None:
     """Return the mapping field that `path` is, or is an entry of (`server.env` for `server.env.X`), or None."""
     parts = path.split(".")
     prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-    return next((prefix for prefix in prefixes if prefix in fields() and _is_mapping(fields()[prefix].annotation)), None)
+    return next(
+        (prefix for prefix in prefixes if prefix in fields() and _is_mapping(fields()[prefix].annotation)), None
+    )
 
 
 def nearest_key(path: str) -> str | None:

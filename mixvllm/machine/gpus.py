@@ -1,4 +1,4 @@
-"""The GPUs of this machine, from the driver's own library; torch is asked, in its own process, where that is missing."""
+"""The GPUs of this machine, from the driver's library; torch is asked, in its own process, where that is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pynvml
 
-GIB = 1 << 30
 _TORCH_TIMEOUT_S = 60.0  # an import of torch and the initialisation of a device
 
 _TORCH_SCRIPT = """
@@ -76,7 +75,8 @@ def _ask_driver(index: int) -> Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     name = pynvml.nvmlDeviceGetName(handle)
-    return _gpu(index, name, memory.total, memory.free, *pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+    capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return Gpu(index, name, _gib(memory.total), _gib(memory.free), tuple(capability))
 
 
 def _ask_torch(python: str) -> GpuInfo:
@@ -84,10 +84,13 @@ def _ask_torch(python: str) -> GpuInfo:
     command = [python, "-c", _TORCH_SCRIPT]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TORCH_TIMEOUT_S, check=True)
-        return GpuInfo(tuple(_gpu(*fields) for fields in json.loads(done.stdout)))
+        rows = json.loads(done.stdout)
+        return GpuInfo(
+            tuple(Gpu(i, name, _gib(total), _gib(free), (major, minor)) for i, name, total, free, major, minor in rows)
+        )
     except (OSError, subprocess.SubprocessError, ValueError):
         return GpuInfo()
 
 
-def _gpu(index: int, name: str, total: int, free: int, major: int, minor: int) -> Gpu:
-    return Gpu(index, name, round(total / GIB, 1), round(free / GIB, 1), (major, minor))
+def _gib(num_bytes: int) -> float:
+    return round(num_bytes / (1 << 30), 1)

@@ -91,7 +91,7 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _only_waits(port: int) -> bool:
-    """Whether nothing but closed connections (TIME_WAIT) of an earlier server keeps `port`; vLLM can bind over those."""
+    """Whether only closed connections (TIME_WAIT) of an earlier server keep `port`; vLLM can bind over those."""
     held = [link for link in psutil.net_connections(kind="tcp") if link.laddr and link.laddr.port == port]
     return bool(held) and all(link.status == psutil.CONN_TIME_WAIT for link in held)
 
@@ -99,7 +99,7 @@ def _only_waits(port: int) -> bool:
 def _listeners(port: int) -> list[int | None]:
     """Return the process ids that listen on `port`; None for those of other users, whom the system does not name."""
     links = psutil.net_connections(kind="tcp")
-    return [link.pid for link in links if link.status == psutil.CONN_LISTEN and link.laddr.port == port]
+    return [link.pid for link in links if link.status == psutil.CONN_LISTEN and link.laddr and link.laddr.port == port]
 
 
 def _holder(port: int) -> str:

@@ -10,7 +10,7 @@ _MAX_DIFF_CHARS = 1_000_000
 
 
 def git_state(folder: Path) -> dict[str, str] | None:
-    """Return `commit` and `diff` (of tracked files, against the commit) of the checkout at `folder`; None outside one."""
+    """Return `commit` and `diff` (tracked files against it) of the checkout at `folder`; None outside one."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -20,7 +20,9 @@ def git_state(folder: Path) -> dict[str, str] | None:
 def _git(folder: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_GIT_TIMEOUT_S, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_GIT_TIMEOUT_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout

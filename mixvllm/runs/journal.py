@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,19 +49,14 @@ class Journal:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._status: dict[str, Any] = {"schema": SCHEMA_VERSION}
-        self._since: dict[str, float] = {}
-        self._began = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Record `event`."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "elapsed_s": round(event.elapsed_s, 3), "event": event.name, **event.fields}
-        with self._folder.events.open("a", encoding="utf-8", opener=_owner_only) as file:
+        descriptor = os.open(self._folder.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         if event.name in STATES:
             self._status |= {"state": STATES[event.name], "since": now, **event.fields}
             write_json(self._folder.status, self._status)
-
-
-def _owner_only(path: str, flags: int) -> int:
-    return os.open(path, flags, mode=0o600)

@@ -49,6 +49,7 @@ class ServerClient:
 
     def check_token(self, model: str, *, is_pooling: bool, timeout_s: float) -> None:
         """Raise `ServerNotReady` where the engine does not produce one real token (or embedding) in `timeout_s`."""
+        body: dict[str, Any]
         if is_pooling:
             path, body = "/v1/embeddings", {"model": model, "input": "Hello"}
         else:

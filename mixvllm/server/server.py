@@ -1,4 +1,4 @@
-"""A running server: started in a session of its own, trusted only when it has answered, stopped with all its children."""
+"""A running server: watched by its processes, its log and its answers; stopped with all its children."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Self
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import Interrupted, ServerDied, ServerFailed, ServerNotReady, StopIncomplete
-from mixvllm.machine.ports import PortLease, is_listening
+from mixvllm.machine.ports import is_listening
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION, Event, Observer
+from mixvllm.server.address import Address
 from mixvllm.server.client import ServerClient
-from mixvllm.server.key import ApiKey
 from mixvllm.server.log import LogReader, tail
 from mixvllm.server.processes import ProcessId, ProcessTree, describe
 from mixvllm.vllm.phases import StartupPhases
@@ -44,10 +44,7 @@ class Server:
         config: what it runs.
         folder: where its log and records are.
         process: its leader, the first process of its session.
-        url: `http://host:port`.
-        identity: the served name that only this server has.
-        key: what clients send; None where it needs none.
-        lease: keeps its port; released when it has stopped.
+        address: where it answers.
         observers: told of every event.
     """
 
@@ -56,39 +53,39 @@ class Server:
         config: ServeConfig,
         folder: RunFolder,
         process: subprocess.Popen[bytes],
-        *,
-        url: str,
-        identity: str,
-        key: ApiKey | None,
-        lease: PortLease,
+        address: Address,
         observers: Iterable[Observer],
     ) -> None:
         self.config = config
         self.folder = folder
-        self.url = url
-        self.key = key
+        self.address = address
         self.is_ready = False
-        self._identity = identity
         self._process = process
-        self._lease = lease
         self._observers = tuple(observers)
         self._began = time.monotonic()
         self._tree = ProcessTree(process.pid)
         self._log = LogReader(folder.server_log)
         self._phases = StartupPhases()
-        self._client = ServerClient(url, key.value if key else None)
+        self._client = ServerClient(address.url, address.key.value if address.key else None)
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-probe")
         self._health: Future[int | None] | None = None
         self._health_due = 0.0
         self._failure: str | None = None
         self._is_stopped = False
-        self._tell("spawned", pid=process.pid, port=lease.port)
+        self._tell("spawned", pid=process.pid, port=address.lease.port)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
+
+    @property
+    def url(self) -> str:
+        """`http://host:port`, without `/v1`."""
+        return self.address.url
 
     @property
     def log_path(self) -> Path:
@@ -188,29 +185,40 @@ class Server:
         if self._is_stopped:
             return
         self._is_stopped = True
+        try:
+            self._drain(is_forced)
+        finally:
+            was_killed = self.poll() is None or bool(self._tree.refresh())
+            left = self._tree.kill()
+            self._process.poll()
+            self._client.close()
+            self._background.shutdown(wait=False, cancel_futures=True)
+            is_port_left = self._is_port_left()
+            self.address.lease.release()
+        self._record_end(left, is_port_left, was_killed)
+
+    def _drain(self, is_forced: Callable[[], bool]) -> None:
         self.folder.endpoint.unlink(missing_ok=True)
         self._tree.refresh()
         if self.poll() is None:
-            self._tell("draining", timeout_s=self.config.server.drain_timeout_s if self.is_ready else 0)
             self._process.send_signal(signal.SIGTERM if self.is_ready else signal.SIGINT)
+            self._tell("draining", timeout_s=self.config.server.drain_timeout_s if self.is_ready else 0)
             self._wait_for_leader(is_forced)
-        left = [] if is_forced() else self._tree.wait_gone(_LEFTOVERS_S if self.poll() is not None else 0)
-        was_killed = bool(left) or self.poll() is None
-        left = self._tree.kill()
-        self._process.poll()
-        self._client.close()
-        self._background.shutdown(wait=False, cancel_futures=True)
-        self._finish(left, was_killed)
+        if self.poll() is not None and not is_forced():
+            self._tree.wait_gone(_LEFTOVERS_S)
 
-    def _finish(self, left: list[ProcessId], was_killed: bool) -> None:
-        if left:
-            message = f"processes of the server are left: {describe(left)}\n  next: look at them with ps -o pid,stat,wchan"
+    def _is_port_left(self) -> bool:
+        deadline = time.monotonic() + _PORT_CLOSE_S
+        while (is_left := is_listening(self.address.lease.port)) and time.monotonic() < deadline:
+            time.sleep(_TICK_S)
+        return is_left
+
+    def _record_end(self, left: list[ProcessId], is_port_left: bool, was_killed: bool) -> None:
+        if left or is_port_left:
+            what = f"processes {describe(left)}" if left else f"a listener on port {self.address.lease.port}"
+            message = f"left after the stop: {what}\n  next: ps -o pid,stat,wchan,args shows what they wait for"
             self._tell("failed", cause=message)
             raise StopIncomplete(message)
-        deadline = time.monotonic() + _PORT_CLOSE_S
-        while is_listening(self._lease.port) and time.monotonic() < deadline:
-            time.sleep(_TICK_S)
-        self._lease.release()
         if self._failure is None:
             self._tell("stopped", exit_code=self.poll(), was_killed=was_killed)
         else:
@@ -227,7 +235,7 @@ class Server:
         """Ask the three questions of readiness; runs in the background, so that a hanging answer holds up nothing."""
         if self._client.health() != 200:
             return False
-        self._client.check_identity(self._identity)
+        self._client.check_identity(self.address.identity)
         is_pooling = self.config.model.runner == "pooling"
         self._client.check_token(self.model_name, is_pooling=is_pooling, timeout_s=max(remaining_s, 1.0))
         return True
@@ -271,8 +279,8 @@ class Server:
                 "url": self.url,
                 "api_base": f"{self.url}/v1",
                 "model": self.model_name,
-                "identity": self._identity,
-                "api_key": self.key.reference if self.key else None,
+                "identity": self.address.identity,
+                "api_key": self.address.key.reference if self.address.key else None,
                 "pid": self.pid,
             },
         )

@@ -16,8 +16,10 @@ from mixvllm.machine.ports import lease_port
 from mixvllm.runs.files import write_text
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Journal, Observer
+from mixvllm.server.address import Address
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.server.key import ApiKey, resolve_key
+from mixvllm.server.processes import ProcessTree
 from mixvllm.server.server import Server
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 from mixvllm.vllm.installation import Installation, find_installation
@@ -51,26 +53,22 @@ def start_server(
     if config.model.recipe == "demo":
         ensure_demo_model(Path(config.model.name), installation.python, say)
     key = resolve_key(config.server, folder)
-    lease = lease_port(config.server.host, config.server.port)
+    identity = f"{config.model.served_names[0]}@{secrets.token_hex(4)}"
+    address = Address(config.server.host, lease_port(config.server.host, config.server.port), identity, key)
     try:
-        identity = f"{config.model.served_names[0]}@{secrets.token_hex(4)}"
-        command = server_command(config, installation, port=lease.port, identity=identity)
+        command = server_command(config, installation, port=address.lease.port, identity=identity)
         write_text(folder.command, _script(command, key), mode=0o700)
         process = _spawn(command, key, folder.server_log)
     except BaseException:
-        lease.release()
+        address.lease.release()
         raise
-    url = f"http://{_client_host(config.server.host)}:{lease.port}"
-    return Server(
-        config,
-        folder,
-        process,
-        url=url,
-        identity=identity,
-        key=key,
-        lease=lease,
-        observers=[Journal(folder), *observers],
-    )
+    try:
+        return Server(config, folder, process, address, [Journal(folder), *observers])
+    except BaseException:
+        ProcessTree(process.pid).kill()
+        process.wait()
+        address.lease.release()
+        raise
 
 
 def _spawn(command: ServerCommand, key: ApiKey | None, log: Path) -> subprocess.Popen[bytes]:
@@ -104,9 +102,3 @@ def _ignore_usr2() -> None:
 
 def _script(command: ServerCommand, key: ApiKey | None) -> str:
     return f"#!/bin/sh\n# Started in {shlex.quote(str(Path.cwd()))}\n{command.shell(key.shell if key else None)}\n"
-
-
-def _client_host(host: str) -> str:
-    """Return the address by which this machine reaches a server that binds `host`."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not a bind
-    return f"[{reachable}]" if ":" in reachable and not reachable.startswith("[") else reachable

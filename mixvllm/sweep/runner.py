@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from mixvllm.errors import DemoModelFailed, Interrupted, MixvllmError
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
-from mixvllm.runs.journal import SCHEMA_VERSION, Observer
+from mixvllm.runs.journal import SCHEMA_VERSION, Event
 from mixvllm.server.server import Server
 from mixvllm.server.signals import StopSignals
 from mixvllm.server.start import start_server
@@ -34,14 +33,24 @@ class Outcome:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
+class View(Protocol):
+    """Who is shown a run while it happens."""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event of the server."""
+
+    def say(self, line: str) -> None:
+        """Take a line for the user."""
+
+    def show_ready(self, server: Server) -> None:
+        """Take the server when it is ready."""
+
+
 def run_point(
     point: Point,
     folder: RunFolder,
     signals: StopSignals,
-    *,
-    observers: Iterable[Observer] = (),
-    on_ready: Callable[[Server], None] = lambda _server: None,
-    say: Callable[[str], None] = lambda _line: None,
+    view: View,
 ) -> Outcome:
     """Start the server of `point`, do its workload, stop the server, and write `result.json`.
 
@@ -51,7 +60,7 @@ def run_point(
     began, began_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
     outcome = Outcome("failed")
     try:
-        outcome = _run(point, folder, signals, observers, on_ready, say)
+        outcome = _run(point, folder, signals, view)
     finally:
         result = {
             "schema": SCHEMA_VERSION,
@@ -67,21 +76,14 @@ def run_point(
     return outcome
 
 
-def _run(
-    point: Point,
-    folder: RunFolder,
-    signals: StopSignals,
-    observers: Iterable[Observer],
-    on_ready: Callable[[Server], None],
-    say: Callable[[str], None],
-) -> Outcome:
+def _run(point: Point, folder: RunFolder, signals: StopSignals, view: View) -> Outcome:
     try:
         server = start_server(
-            point.config, folder=folder, installation=point.installation, observers=observers, say=say
+            point.config, folder=folder, installation=point.installation, observers=[view], say=view.say
         )
         try:
             server.wait_ready(should_stop=signals.is_requested)
-            on_ready(server)
+            view.show_ready(server)
             figures = run_workload(point.config, server, signals.is_requested)
         finally:
             server.stop(is_forced=signals.is_forced)

@@ -1,1 +1,1 @@
-"""What is known of vLLM: its command line, its entry point, its log. Pure functions, and one look at an installation."""
+"""What is known of vLLM: its command line, its entry point, its log. Pure functions but for a look at files."""

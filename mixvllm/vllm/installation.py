@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mixvllm.errors import EngineNotFound
 from mixvllm.vllm import describe
@@ -45,15 +46,14 @@ def find_installation(python: str | None) -> Installation:
     """
     interpreter = python or sys.executable
     found = describe.describe() if python is None else _describe_other(interpreter)
-    version, distribution, modules = found["version"], found["distribution"], found["modules"]
-    known = [name for name in (CLI_MODULE, API_SERVER_MODULE) if name in modules]
-    if not (version and known):
+    modules = [name for name in (CLI_MODULE, API_SERVER_MODULE) if name in found.get("modules", [])]
+    if not modules:
         raise EngineNotFound(
             f"vLLM is not installed in {interpreter}\n"
             "  next: pip install 'mixvllm[vllm]' (GPU) or 'mixvllm[cpu]' there, "
             "or name an interpreter that has it: server.python=/path/to/python"
         )
-    return Installation(interpreter, version, distribution, known[0])
+    return Installation(interpreter, found["version"], found["distribution"], modules[0])
 
 
 def complete_metadata(installation: Installation, cache: Path) -> Path | None:
@@ -73,13 +73,14 @@ def complete_metadata(installation: Installation, cache: Path) -> Path | None:
     return folder
 
 
-def _describe_other(python: str) -> dict[str, str]:
+def _describe_other(python: str) -> dict[str, Any]:
     command = [python, describe.__file__]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DESCRIBE_TIMEOUT_S, check=True)
-        found: dict[str, str] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, json.JSONDecodeError) as error:
         raise EngineNotFound(
-            f"server.python={python} cannot be asked for its vLLM: {error}\n  next: check that it is a Python interpreter"
+            f"server.python={python} cannot be asked for its vLLM: {error}\n"
+            "  next: check that it is a Python interpreter"
         ) from error
     return found

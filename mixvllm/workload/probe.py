@@ -84,7 +84,8 @@ def _post(config: ExperimentConfig, server: Server, path: str, body: dict[str, A
         return server.client.complete(path, {"model": server.model_name, **body}, timeout_s)
     except httpx.TimeoutException as error:
         raise WorkloadFailed(
-            f"no answer from {path} in {timeout_s:g} s\n  next: raise workload.request_timeout_s, or look at {server.log_path}"
+            f"no answer from {path} in {timeout_s:g} s\n"
+            f"  next: raise workload.request_timeout_s, or look at {server.log_path}"
         ) from error
     except httpx.HTTPError as error:
         raise WorkloadFailed(f"{path}: {type(error).__name__}: {error}\n  next: look at {server.log_path}") from error

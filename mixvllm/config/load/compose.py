@@ -112,7 +112,9 @@ def _interpolations(node: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _with_origins(faults: Sequence[Fault], checked: CheckedOverrides, loader: ConfigLoader) -> list[Fault]:
-    return [fault if fault.origin else replace(fault, origin=origin_of(fault.path, checked, loader)) for fault in faults]
+    return [
+        fault if fault.origin else replace(fault, origin=origin_of(fault.path, checked, loader)) for fault in faults
+    ]
 
 
 def _composition_fault(error: Exception) -> Fault:

@@ -17,9 +17,8 @@ from mixvllm.config.load.session import CONFIG_NAME, source_folders
 def origin_of(path: str, overrides: CheckedOverrides, loader: ConfigLoader) -> str | None:
     """Return where the value at the dotted `path` was set last, or None where nobody set it."""
     parts = path.split(".")
-    if any(parts[: len(key.split("."))] == key.split(".") for key in overrides.keys if "/" not in key):
-        if not _is_group_choice(path, overrides):
-            return COMMAND_LINE
+    if _is_overridden(path, overrides):
+        return COMMAND_LINE
     for file, package in reversed(_files(overrides.accepted, loader)):
         line = _line_of(file, parts[len(package) :]) if parts[: len(package)] == package else None
         if line is not None:
@@ -27,9 +26,9 @@ def origin_of(path: str, overrides: CheckedOverrides, loader: ConfigLoader) -> s
     return None
 
 
-def _is_group_choice(path: str, overrides: CheckedOverrides) -> bool:
-    """Whether the command line only chose the option (`model=demo`) that sets `path` (`model.name`)."""
-    return not any(path == key or path.startswith(f"{key}.") for key in overrides.keys if "." in key or key == path)
+def _is_overridden(path: str, overrides: CheckedOverrides) -> bool:
+    """Whether the command line set `path` itself, not only chose the option (`model=demo`) that sets it."""
+    return any(path == key or ("." in key and path.startswith(f"{key}.")) for key in overrides.keys)
 
 
 def _files(overrides: Sequence[str], loader: ConfigLoader) -> list[tuple[Path, list[str]]]:

@@ -53,7 +53,7 @@ class ExperimentConfig(ServeConfig):
 
     @property
     def generation_on_server(self) -> dict[str, float | int]:
-        """Sampling defaults that the server itself applies; other workloads than `serve` send them with each request."""
+        """Sampling defaults that the server applies; other workloads than `serve` send them with each request."""
         return self.generation.server_defaults() if self.workload.kind == "serve" else {}
 
     @model_validator(mode="after")

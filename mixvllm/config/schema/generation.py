@@ -19,7 +19,7 @@ SERVER_DEFAULTS = (
 )
 """Keys that vLLM honours as defaults of a server.
 
-Source: `ModelConfig.get_diff_sampling_param` of vLLM 0.32; its `max_new_tokens` is a cap on every request, not a default.
+Source: `ModelConfig.get_diff_sampling_param` of vLLM 0.32; its `max_new_tokens` caps every request.
 """
 
 

@@ -14,7 +14,6 @@ from mixvllm.config.schema.server import ServerConfig, is_secret_name
 from mixvllm.config.schema.workload import WorkloadConfig
 from mixvllm.errors import Fault
 
-
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -70,7 +69,7 @@ def _context_is_declared(model: ModelConfig, inference: InferenceConfig, server:
         return
     if server.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") not in (None, "0"):
         return
-    if human_int_value(asked) > declared:  # type: ignore[arg-type]
+    if human_int_value(asked) > declared:
         yield Fault(
             "inference.max_model_len",
             f"must be at most {declared}, the context that the model declares (model.context_length); "
@@ -89,14 +88,13 @@ def _batch_holds_its_sequences(inference: InferenceConfig) -> Iterator[Fault]:
             f"must be at least inference.max_num_seqs={inference.max_num_seqs}",
             str(inference.max_num_batched_tokens),
         )
-    length = inference.max_model_len
-    if inference.enable_chunked_prefill is False and length not in (None, -1, "auto"):
-        if tokens < human_int_value(length):  # type: ignore[arg-type]
-            yield Fault(
-                "inference.max_num_batched_tokens",
-                f"must be at least inference.max_model_len={length} without chunked prefill",
-                str(inference.max_num_batched_tokens),
-            )
+    length = None if inference.max_model_len in (-1, "auto") else inference.max_model_len
+    if inference.enable_chunked_prefill is False and length is not None and tokens < human_int_value(length):
+        yield Fault(
+            "inference.max_num_batched_tokens",
+            f"must be at least inference.max_model_len={length} without chunked prefill",
+            str(inference.max_num_batched_tokens),
+        )
 
 
 def _one_process_serves_one_gpu(inference: InferenceConfig, server: ServerConfig) -> Iterator[Fault]:

@@ -1,0 +1,32 @@
+"""A run in the foreground: one point, shown while it happens, stopped by signals."""
+
+from __future__ import annotations
+
+from mixvllm.cli.screen import Screen
+from mixvllm.config.load import Composed
+from mixvllm.runs.folder import RunFolder
+from mixvllm.server.signals import StopSignals
+from mixvllm.sweep.point import freeze
+from mixvllm.sweep.runner import run_point
+from mixvllm.vllm.installation import find_installation
+
+
+def run_in_foreground(composed: Composed) -> int:
+    """Run what was composed and return the exit code: 0, or 128 + n where signal n stopped it.
+
+    Raises:
+        MixvllmError: it failed.
+    """
+    config = composed.config
+    screen = Screen(is_serving=config.workload.kind == "serve")
+    with StopSignals() as signals:
+        point = freeze(config, composed.overrides, find_installation(config.server.python))
+        try:
+            outcome = run_point(point, RunFolder.create(config.output_dir), signals, screen)
+        finally:
+            screen.close()
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.status == "ok" and config.workload.kind == "probe":
+            screen.show_probe(outcome.figures)
+        return signals.exit_code or 0

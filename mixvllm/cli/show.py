@@ -1,0 +1,53 @@
+"""What the launcher shows without starting anything: help, the configuration, the command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from mixvllm.cli.arguments import Arguments
+from mixvllm.cli.help import help_text
+from mixvllm.config.load import load_experiment
+from mixvllm.config.load.session import groups, hydra_session
+from mixvllm.config.schema import ExperimentConfig
+from mixvllm.demo import is_made
+from mixvllm.errors import EngineNotFound
+from mixvllm.server.command import server_command
+from mixvllm.server.key import shell_expression
+from mixvllm.vllm.command import CLI_MODULE
+from mixvllm.vllm.installation import Installation, find_installation
+
+
+def show_help(arguments: Arguments) -> None:
+    """Print the help whatever the configuration is like; then raise what is wrong with it, if anything is."""
+    with hydra_session(arguments.config_dirs) as loader:
+        sys.stdout.write(help_text(groups(loader)))
+    load_experiment(arguments.overrides, arguments.config_dirs)
+
+
+def show_config(config: ExperimentConfig) -> None:
+    """Print `config` as YAML."""
+    sys.stdout.write(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def show_command(config: ExperimentConfig) -> None:
+    """Print the command alone on stdout, so that it can be pasted or piped; remarks go to stderr."""
+    command = server_command(config, _installation(config))
+    sys.stdout.write(command.shell(shell_expression(config.server)) + "\n")
+    if config.model.recipe == "demo" and not is_made(Path(config.model.name)):
+        _remark("the demo model is not made yet: a run makes it, or `mixvllm demo-model`")
+
+
+def _installation(config: ExperimentConfig) -> Installation:
+    """Return the vLLM that would serve; where there is none, the one that is usual."""
+    try:
+        return find_installation(config.server.python)
+    except EngineNotFound as error:
+        _remark(f"{error}\n  (the command is shown all the same)")
+        return Installation(config.server.python or sys.executable, "unknown", "vllm", CLI_MODULE)
+
+
+def _remark(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
