@@ -10,13 +10,14 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.config_loader import ConfigLoader
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from mixvllm.config import keys
 from mixvllm.config.faults import faults_of
-from mixvllm.config.load.origin import origin_of
+from mixvllm.config.load.origin import origin_of, origin_of_option, shown
 from mixvllm.config.load.overrides import CheckedOverrides, check_overrides
 from mixvllm.config.load.session import CONFIG_NAME, groups, hydra_session
 from mixvllm.config.schema import ExperimentConfig
@@ -56,18 +57,23 @@ def load_experiment(overrides: Sequence[str], config_dirs: Sequence[str | Path] 
         raise ConfigError(Fault("--config-dir", "no such folder", folder) for folder in missing)
     with hydra_session(config_dirs) as loader:
         checked = check_overrides(overrides, groups(loader))
-        try:
-            config, faults = _compose_checked(checked)
-        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-            raise ConfigError([*checked.faults, _composition_fault(error)]) from error
+        composed = _composed(checked, loader)
+        config, faults = _validated(composed)
         if config is None or checked.faults:
             raise ConfigError([*checked.faults, *_with_origins(faults, checked, loader)])
     return Composed(config, tuple(overrides))
 
 
-def _compose_checked(checked: CheckedOverrides) -> tuple[ExperimentConfig | None, list[Fault]]:
+def _composed(checked: CheckedOverrides, loader: ConfigLoader) -> DictConfig:
+    """Return what Hydra composes, which fails on files that are broken or name each other wrongly."""
+    try:
+        return hydra.compose(CONFIG_NAME, list(checked.accepted))
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise ConfigError([*checked.faults, _composition_fault(error, checked, loader)]) from error
+
+
+def _validated(composed: DictConfig) -> tuple[ExperimentConfig | None, list[Fault]]:
     """Return the configuration, or None and the faults in its values."""
-    composed = hydra.compose(CONFIG_NAME, list(checked.accepted))
     faults = _blanked(composed, _unresolvable(composed)) + _blanked(composed, _missing(composed))
     values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     try:
@@ -117,11 +123,16 @@ def _with_origins(faults: Sequence[Fault], checked: CheckedOverrides, loader: Co
     ]
 
 
-def _composition_fault(error: Exception) -> Fault:
+def _composition_fault(error: Exception, checked: CheckedOverrides, loader: ConfigLoader) -> Fault:
     """Return what stopped the composition itself: a file that cannot be read, or one that names another wrongly."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return Fault("", f"not valid YAML: {error.problem}", origin=f"{mark.name}:{mark.line + 1}")
+        return Fault("", f"not valid YAML: {error.problem}", origin=f"{shown(Path(mark.name))}:{mark.line + 1}")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        near = keys.nearest(option, error.options or ())
+        hint = f"; did you mean {near}?" if near else ""
+        return Fault(group, f"no such option{hint}", option, origin_of_option(group, option, checked, loader))
     return Fault("", _first_line(error))
 
 

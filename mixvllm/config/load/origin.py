@@ -22,8 +22,28 @@ def origin_of(path: str, overrides: CheckedOverrides, loader: ConfigLoader) -> s
     for file, package in reversed(_files(overrides.accepted, loader)):
         line = _line_of(file, parts[len(package) :]) if parts[: len(package)] == package else None
         if line is not None:
-            return f"{_shown(file)}:{line}"
+            return f"{shown(file)}:{line}"
     return None
+
+
+def origin_of_option(group: str, option: str, overrides: CheckedOverrides, loader: ConfigLoader) -> str | None:
+    """Return the line of a chosen file whose defaults list names `option` of `group`; None where no chosen one does."""
+    for text in overrides.accepted:
+        chosen, _, name = text.partition("=")
+        file = next(
+            (path for folder in source_folders(loader) if (path := folder / chosen / f"{name}.yaml").is_file()), None
+        )
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader) if file else None
+        for entry in _defaults(node):
+            key, value = entry.value[0] if isinstance(entry, yaml.MappingNode) else (entry, entry)
+            if value.value == option and key.value.rpartition("/")[2] in (group, option):
+                return f"{shown(file)}:{entry.start_mark.line + 1}" if file else None
+    return None
+
+
+def _defaults(node: yaml.Node | None) -> list[yaml.Node]:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((list(value.value) for key, value in pairs if key.value == "defaults"), [])
 
 
 def _is_overridden(path: str, overrides: CheckedOverrides) -> bool:
@@ -59,6 +79,6 @@ def _line_of(file: Path, parts: Sequence[str]) -> int | None:
     return line
 
 
-def _shown(file: Path) -> str:
+def shown(file: Path) -> str:
     """Return `file` relative to the working directory where it lies below it."""
     return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)

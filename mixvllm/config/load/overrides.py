@@ -55,7 +55,7 @@ def _fault(override: Override, text: str, groups: Mapping[str, list[str]]) -> Fa
     if key.startswith("hydra."):
         return None
     if override.is_sweep_override():
-        return Fault(key, "several values need --multirun; one value with a comma needs quotes", value, COMMAND_LINE)
+        return Fault(key, "a run takes one value; a value that holds a comma needs quotes", value, COMMAND_LINE)
     if key in groups:
         return _option_fault(override, value, groups[key])
     if override.is_delete() and key in keys.fields():
