@@ -6,7 +6,7 @@ import difflib
 import types
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -39,7 +39,7 @@ def mapping_of(path: str) -> str | None:
     parts = path.split(".")
     prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
     return next(
-        (prefix for prefix in prefixes if prefix in fields() and _is_mapping(fields()[prefix].annotation)), None
+        (prefix for prefix in prefixes if prefix in fields() and _admits(fields()[prefix].annotation, dict)), None
     )
 
 
@@ -75,7 +75,15 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterable[tuple[str, FieldInfo]
             yield f"{prefix}{name}", field
 
 
-def _is_mapping(annotation: Any) -> bool:
+def is_text(path: str) -> bool:
+    """Whether the key `path` takes text."""
+    return path in fields() and _admits(fields()[path].annotation, str)
+
+
+def _admits(annotation: Any, kind: type) -> bool:
+    """Whether a field of this annotation takes a value of `kind`."""
     if get_origin(annotation) in (Union, types.UnionType):
-        return any(_is_mapping(option) for option in get_args(annotation))
-    return (get_origin(annotation) or annotation) is dict
+        return any(_admits(option, kind) for option in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        return _admits(get_args(annotation)[0], kind)
+    return (get_origin(annotation) or annotation) is kind

@@ -19,6 +19,7 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION, Event, Observer
 from mixvllm.server.address import Address
 from mixvllm.server.client import ServerClient
+from mixvllm.server.limits import StopLimits
 from mixvllm.server.log import LogReader, tail
 from mixvllm.server.processes import ProcessId, ProcessTree, describe
 from mixvllm.vllm.phases import StartupPhases
@@ -26,10 +27,6 @@ from mixvllm.vllm.phases import StartupPhases
 _TICK_S = 0.1
 _HEALTH_PERIOD_S = 2.0
 _SETTLE_S = 3.0  # for an engine that dies of the first request to take its front end along
-_INIT_STOP_S = 15.0  # vLLM ends its engine within 5 s of a SIGINT during start-up
-_EXIT_GRACE_S = 20.0  # after the drain: 5 s for workers, 4 s for their death, 10 s for HTTP
-_LEFTOVERS_S = 3.0  # helpers that end by themselves when the server is gone
-_PORT_CLOSE_S = 5.0
 
 
 def never() -> bool:
@@ -46,6 +43,7 @@ class Server:
         process: its leader, the first process of its session.
         address: where it answers.
         observers: told of every event.
+        stop_limits: how long the stages of a stop may take.
     """
 
     def __init__(
@@ -55,6 +53,8 @@ class Server:
         process: subprocess.Popen[bytes],
         address: Address,
         observers: Iterable[Observer],
+        *,
+        stop_limits: StopLimits = StopLimits(),
     ) -> None:
         self.config = config
         self.folder = folder
@@ -62,6 +62,7 @@ class Server:
         self.is_ready = False
         self._process = process
         self._observers = tuple(observers)
+        self._stop_limits = stop_limits
         self._began = time.monotonic()
         self._tree = ProcessTree(process.pid)
         self._log = LogReader(folder.server_log)
@@ -205,10 +206,10 @@ class Server:
             self._tell("draining", timeout_s=self.config.server.drain_timeout_s if self.is_ready else 0)
             self._wait_for_leader(is_forced)
         if self.poll() is not None and not is_forced():
-            self._tree.wait_gone(_LEFTOVERS_S)
+            self._tree.wait_gone(self._stop_limits.leftovers_s)
 
     def _is_port_left(self) -> bool:
-        deadline = time.monotonic() + _PORT_CLOSE_S
+        deadline = time.monotonic() + self._stop_limits.port_s
         while (is_left := is_listening(self.address.lease.port)) and time.monotonic() < deadline:
             time.sleep(_TICK_S)
         return is_left
@@ -225,8 +226,9 @@ class Server:
             self._tell("failed", cause=self._failure, exit_code=self.poll(), was_killed=was_killed)
 
     def _wait_for_leader(self, is_forced: Callable[[], bool]) -> None:
-        limit_s = self.config.server.drain_timeout_s + _EXIT_GRACE_S if self.is_ready else _INIT_STOP_S
-        deadline = time.monotonic() + limit_s
+        limits = self._stop_limits
+        drain_s = self.config.server.drain_timeout_s
+        deadline = time.monotonic() + (drain_s + limits.after_drain_s if self.is_ready else limits.start_up_s)
         while self.poll() is None and time.monotonic() < deadline and not is_forced():
             self._tree.refresh()
             time.sleep(_TICK_S)

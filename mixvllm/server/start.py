@@ -19,6 +19,7 @@ from mixvllm.runs.journal import Journal, Observer
 from mixvllm.server.address import Address
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.server.key import ApiKey, resolve_key
+from mixvllm.server.limits import StopLimits
 from mixvllm.server.processes import ProcessTree
 from mixvllm.server.server import Server
 from mixvllm.vllm.environment import API_KEY_VARIABLE
@@ -32,6 +33,7 @@ def start_server(
     installation: Installation | None = None,
     observers: Iterable[Observer] = (),
     say: Callable[[str], None] = lambda _line: None,
+    stop_limits: StopLimits = StopLimits(),
 ) -> Server:
     """Start one vLLM server and return at once; `wait_ready` tells when it serves.
 
@@ -41,6 +43,7 @@ def start_server(
         installation: the vLLM to use; None asks the interpreter `server.python`, or the launcher's own.
         observers: told of every event, beside the journal of the folder.
         say: told, in a line, of work that takes long before the start.
+        stop_limits: how long the stages of a stop may take.
 
     Raises:
         EngineNotFound: the interpreter has no vLLM.
@@ -63,7 +66,7 @@ def start_server(
         address.lease.release()
         raise
     try:
-        return Server(config, folder, process, address, [Journal(folder), *observers])
+        return Server(config, folder, process, address, [Journal(folder), *observers], stop_limits=stop_limits)
     except BaseException:
         ProcessTree(process.pid).kill()
         process.wait()

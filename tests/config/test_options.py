@@ -106,6 +106,11 @@ def test_an_entry_that_an_option_set_can_be_left_out() -> None:
     assert config.server.env["VLLM_ENABLE_V1_MULTIPROCESSING"] is None
 
 
+@pytest.mark.parametrize("prompt", ["Hello!", "What's new? (in short)", "1 + 1 = 2, isn't it?", "100%"])
+def test_prose_needs_no_quotes_beside_the_shells(prompt: str) -> None:
+    assert compose([f"workload.prompt={prompt}"]).workload.prompt == prompt
+
+
 def test_a_users_folder_adds_and_shadows_options(tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "model"
     folder.mkdir(parents=True)

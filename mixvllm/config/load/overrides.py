@@ -36,11 +36,11 @@ def check_overrides(overrides: Iterable[str], groups: Mapping[str, list[str]]) -
     parser = OverridesParser.create()
     accepted: list[tuple[str, str]] = []
     faults: list[Fault] = []
-    for text in overrides:
+    for typed in overrides:
         try:
-            override = parser.parse_override(text)
+            text, override = _parse(parser, typed)
         except HydraException as error:
-            faults.append(Fault("", f"cannot read {text!r}: {_syntax_hint(text, error)}", origin=COMMAND_LINE))
+            faults.append(Fault("", f"cannot read {typed!r}: {_syntax_hint(typed, error)}", origin=COMMAND_LINE))
             continue
         fault = _fault(override, text, groups)
         if fault is None:
@@ -48,6 +48,18 @@ def check_overrides(overrides: Iterable[str], groups: Mapping[str, list[str]]) -
         else:
             faults.append(fault)
     return CheckedOverrides(tuple(text for text, _ in accepted), tuple(key for _, key in accepted), tuple(faults))
+
+
+def _parse(parser: OverridesParser, typed: str) -> tuple[str, Override]:
+    """Return what was typed as Hydra reads it; prose for a key that takes text needs no quotes of its own."""
+    try:
+        return typed, parser.parse_override(typed)
+    except HydraException:
+        key, _, value = typed.partition("=")
+        if not keys.is_text(key) or not value or value[0] in "[{'\"$" or "\\" in value:
+            raise
+        quoted = "{}='{}'".format(key, value.replace("'", "\\'"))
+        return quoted, parser.parse_override(quoted)
 
 
 def _fault(override: Override, text: str, groups: Mapping[str, list[str]]) -> Fault | None:

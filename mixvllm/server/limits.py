@@ -1,0 +1,22 @@
+"""How long the stages of a stop may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StopLimits:
+    """Seconds that each stage of a stop gets before what is left is killed; the drain itself is `drain_timeout_s`.
+
+    Args:
+        start_up_s: for a server that is not ready yet; vLLM ends its engine within 5 s of a SIGINT.
+        after_drain_s: from the end of the drain; vLLM gives workers 5 s, their death 4 s, HTTP 10 s.
+        leftovers_s: for helpers that end by themselves once the leader is gone.
+        port_s: for the port to close.
+    """
+
+    start_up_s: float = 15.0
+    after_drain_s: float = 20.0
+    leftovers_s: float = 3.0
+    port_s: float = 5.0

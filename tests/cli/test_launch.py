@@ -1,0 +1,297 @@
+"""The program as a user runs it, with the fake vLLM behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mixvllm.cli import launch
+from mixvllm.server.processes import identify, send_signal
+from tests.fakes.interpreter import make_interpreter
+from tests.server.conftest import is_alive
+
+PROGRAM = [sys.executable, "-m", "mixvllm.cli.app", "launch"]
+DEADLINE_S = 30.0
+
+
+class Launch:
+    """A launch in its own process, in the folder `tmp_path`."""
+
+    def __init__(self, folder: Path, arguments: list[str], **script: Any) -> None:
+        self.folder = folder
+        self.pids_file = folder / "pids"
+        script = {"phase_s": 0.005, "pids_file": str(self.pids_file), **script}
+        self.python = make_interpreter(folder / "fake", **script)
+        own = ["model=default", "model.name=some/model", f"server.python={self.python}", "server.drain_timeout_s=1"]
+        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [*PROGRAM, *own, *arguments], cwd=folder, stdout=stdout, stderr=stderr, start_new_session=True
+            )
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def run_folder(self) -> Path:
+        return next(self.folder.glob("outputs/*/*"))
+
+    def record(self, name: str) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.run_folder() / name).read_text())
+        return record
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, self.stderr
+            time.sleep(0.02)
+
+    def wait_ready(self) -> str:
+        self.wait_for(lambda: "print(" in self.stdout or self.process.poll() is not None)
+        assert self.process.poll() is None, self.stderr
+        url: str = self.record("endpoint.json")["url"]
+        return url
+
+    def exit_code(self) -> int:
+        return self.process.wait(DEADLINE_S)
+
+    def pids(self) -> list[int]:
+        lines = self.pids_file.read_text().splitlines() if self.pids_file.exists() else []
+        return [int(line.rpartition(" ")[2]) for line in lines]
+
+    def living(self) -> list[int]:
+        return [pid for pid in self.pids() if is_alive(pid)]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pid in self.pids():
+            identity = identify(pid)
+            with suppress(OSError):
+                if identity and b"FAKE_VLLM" in Path(f"/proc/{pid}/environ").read_bytes():
+                    send_signal(identity, signal.SIGKILL)
+
+
+Run = Callable[..., Launch]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    launches: list[Launch] = []
+
+    def run_one(*arguments: str, **script: Any) -> Launch:
+        folder = tmp_path / f"launch-{len(launches)}"
+        folder.mkdir()
+        launches.append(Launch(folder, list(arguments), **script))
+        return launches[-1]
+
+    yield run_one
+    for one in launches:
+        one.end()
+
+
+def test_a_probe_shows_the_answer_and_ends_by_itself(run: Run) -> None:
+    one = run("workload=probe", "workload.prompt=Hello!")
+
+    assert (one.exit_code(), one.stdout.splitlines()[0]) == (0, "prompt  Hello!")
+    assert "answer  " in one.stdout
+    assert one.living() == []
+
+
+def test_a_probe_sends_the_generation_settings_with_its_request(run: Run) -> None:
+    one = run("workload=probe", "generation.temperature=0.25", "generation.max_tokens=7")
+
+    assert (one.exit_code(), one.record("result.json")["figures"]["completion_tokens"]) == (0, 7)
+    assert "override-generation-config" not in (one.run_folder() / "command.sh").read_text()
+
+
+def test_the_record_of_a_run_is_complete(run: Run) -> None:
+    one = run("workload=probe")
+    one.exit_code()
+
+    names = sorted(path.name for path in one.run_folder().iterdir())
+    point, result, status = (one.record(name) for name in ("point.json", "result.json", "status.json"))
+    assert names == ["command.sh", "events.jsonl", "point.json", "result.json", "server.log", "status.json"]
+    assert (point["config"]["model"]["name"], point["resources"]) == ("some/model", {"num_nodes": 1, "num_gpus": 1})
+    assert (result["status"], result["content_hash"], status["state"]) == ("ok", point["content_hash"], "stopped")
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_stops_a_serving_server_with_all_its_children(run: Run, number: int, exit_code: int) -> None:
+    one = run(num_workers=1)
+    url = one.wait_ready()
+    os.kill(one.process.pid, number)
+
+    assert (one.exit_code(), one.living()) == (exit_code, [])
+    assert (one.record("status.json")["state"], one.record("result.json")["status"]) == ("stopped", "interrupted")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, trust_env=False)
+
+
+def test_a_signal_during_start_up_leaves_nothing(run: Run) -> None:
+    one = run(hang_in="weights")
+    one.wait_for(lambda: "loading weights" in one.stderr)
+    os.kill(one.process.pid, signal.SIGINT)
+
+    assert (one.exit_code(), one.living(), one.record("result.json")["status"]) == (130, [], "interrupted")
+
+
+def test_a_second_signal_kills_at_once(run: Run) -> None:
+    one = run("server.drain_timeout_s=600", hang_on_term=True)
+    one.wait_ready()
+    os.kill(one.process.pid, signal.SIGINT)
+    one.wait_for(lambda: "stopping" in one.stderr)
+    os.kill(one.process.pid, signal.SIGINT)
+
+    assert (one.exit_code(), one.living()) == (130, [])
+
+
+def test_a_server_that_dies_while_it_serves_fails_the_run(run: Run) -> None:
+    one = run(die_after_ready_s=0.5, exit_code=0)
+
+    assert one.exit_code() == 1
+    assert "error: the server ended by itself during serving: exit status 0" in one.stderr
+    assert (one.record("status.json")["state"], one.living()) == ("failed", [])
+
+
+def test_a_server_that_never_gets_ready_fails_the_run_with_its_log(run: Run) -> None:
+    one = run(die_in="kv_cache", die_log=["ValueError: No available memory for the cache blocks."])
+
+    assert one.exit_code() == 1
+    assert "No available memory for the cache blocks." in one.stderr
+    assert "Traceback" not in one.stderr.replace("    Traceback", "")
+
+
+def test_plain_lines_show_the_phases_where_there_is_no_terminal(run: Run) -> None:
+    one = run("workload=probe")
+    one.exit_code()
+
+    words = [line[10:] for line in one.stderr.splitlines() if " s  " in line[:12]]
+    assert [word.partition(" (")[0].partition(": ")[0] for word in words] == [
+        "importing vLLM",
+        "starting the engine",
+        "loading weights",
+        "compiling",
+        "making the KV cache",
+        "opening the HTTP server",
+        "ready",
+    ]
+    assert "\x1b" not in one.stderr
+
+
+def test_what_is_shown_when_ready_works_as_pasted(run: Run) -> None:
+    one = run("server.api_key=generate")
+    one.wait_ready()
+    curl, snippet = one.stdout[one.stdout.index("curl") :].split("\n\n")[:2]
+
+    answers = [
+        subprocess.run(["bash", "-c", f"{curl} -s"], capture_output=True, text=True, check=True).stdout,
+        subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=True).stdout,
+    ]
+
+    assert json.loads(answers[0])["choices"][0]["message"]["content"].strip() == answers[1].strip() != ""
+
+
+def test_a_port_that_another_process_holds_is_named(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        one = run(f"server.port={other.getsockname()[1]}")
+
+        assert one.exit_code() == 1
+    assert f"is in use by process {os.getpid()}" in one.stderr
+    assert one.pids() == []
+
+
+def test_two_launches_at_once_take_two_ports(run: Run) -> None:
+    launches = [run(), run()]
+
+    assert len({one.wait_ready() for one in launches}) == 2
+
+
+def test_a_dry_run_prints_only_the_command_and_starts_nothing(run: Run) -> None:
+    one = run("dry_run=true", "server.env.NCCL_DEBUG=INFO")
+
+    assert (one.exit_code(), one.stderr) == (0, "")
+    assert one.stdout.startswith("NCCL_DEBUG=INFO VLLM_HOST_IP=127.0.0.1 ")
+    assert shlex.split(one.stdout)[2:7] == [str(one.python), "-m", "vllm.entrypoints.cli.main", "serve", "some/model"]
+    assert (one.pids(), (one.folder / "outputs").exists()) == ([], False)
+
+
+def test_a_printed_command_runs_as_pasted(run: Run) -> None:
+    one = run("dry_run=true", die_in="engine_init", exit_code=7)
+    one.exit_code()
+
+    assert subprocess.run(["bash", "-c", one.stdout], capture_output=True).returncode == 7
+
+
+def test_a_dry_run_without_a_vllm_shows_the_command_all_the_same(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "empty")], check=True)
+    python = tmp_path / "empty" / "bin" / "python"
+
+    done = subprocess.run(
+        [*PROGRAM, "model=llama3_8b", "inference.tensor_parallel_size=4", "dry_run=true", f"server.python={python}"],
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, "vLLM is not installed in" in done.stderr) == (0, True)
+    assert "meta-llama/Llama-3.1-8B-Instruct" in done.stdout
+    assert "--tensor-parallel-size 4" in done.stdout
+
+
+def test_a_run_without_a_vllm_says_how_to_get_one_and_leaves_no_folder(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "empty")], check=True)
+
+    done = subprocess.run(
+        [*PROGRAM, "model=llama3_8b", f"server.python={tmp_path / 'empty' / 'bin' / 'python'}"],
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, "next: pip install" in done.stderr) == (1, True)
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_configuration_is_shown_as_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch.main(["--cfg", "model=qwen3_8b"]) == 0
+    assert "name: Qwen/Qwen3-8B\n" in capsys.readouterr().out
+
+
+def test_help_lists_the_groups_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code = launch.main(["--help"])
+
+    text = capsys.readouterr().out
+    assert (exit_code, "model       demo, gpt_oss_20b, " in text, max(map(len, text.splitlines())) <= 115) == (
+        0,
+        True,
+        True,
+    )
+
+
+def test_flags_may_stand_between_overrides(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "mine.yaml").write_text("defaults: [default]\nname: me/mine\n")
+
+    launch.main(["model=mine", "--config-dir", "mine", "inference.seed=3", "--cfg"])
+
+    assert "name: me/mine" in capsys.readouterr().out
+
+
+def test_several_points_are_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch.main(["--multirun", "model=demo,qwen3_8b"]) == 2
+    assert "one point at a time" in capsys.readouterr().err
