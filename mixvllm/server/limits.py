@@ -20,3 +20,7 @@ class StopLimits:
     after_drain_s: float = 20.0
     leftovers_s: float = 3.0
     port_s: float = 5.0
+
+
+STOP_LIMITS = StopLimits()
+"""What vLLM 0.32 needs."""

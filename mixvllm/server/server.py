@@ -19,7 +19,7 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION, Event, Observer
 from mixvllm.server.address import Address
 from mixvllm.server.client import ServerClient
-from mixvllm.server.limits import StopLimits
+from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.log import LogReader, tail
 from mixvllm.server.processes import ProcessId, ProcessTree, describe
 from mixvllm.vllm.phases import StartupPhases
@@ -54,7 +54,7 @@ class Server:
         address: Address,
         observers: Iterable[Observer],
         *,
-        stop_limits: StopLimits = StopLimits(),
+        stop_limits: StopLimits = STOP_LIMITS,
     ) -> None:
         self.config = config
         self.folder = folder

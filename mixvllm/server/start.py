@@ -19,7 +19,7 @@ from mixvllm.runs.journal import Journal, Observer
 from mixvllm.server.address import Address
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.server.key import ApiKey, resolve_key
-from mixvllm.server.limits import StopLimits
+from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.processes import ProcessTree
 from mixvllm.server.server import Server
 from mixvllm.vllm.environment import API_KEY_VARIABLE
@@ -33,7 +33,7 @@ def start_server(
     installation: Installation | None = None,
     observers: Iterable[Observer] = (),
     say: Callable[[str], None] = lambda _line: None,
-    stop_limits: StopLimits = StopLimits(),
+    stop_limits: StopLimits = STOP_LIMITS,
 ) -> Server:
     """Start one vLLM server and return at once; `wait_ready` tells when it serves.
 

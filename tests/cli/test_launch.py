@@ -9,9 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,74 +17,8 @@ import httpx
 import pytest
 
 from mixvllm.cli import launch
-from mixvllm.server.processes import identify, send_signal
 from tests.fakes.interpreter import make_interpreter
-from tests.server.conftest import is_alive
-
-PROGRAM = [sys.executable, "-m", "mixvllm.cli.app", "launch"]
-DEADLINE_S = 30.0
-
-
-class Launch:
-    """A launch in its own process, in the folder `tmp_path`."""
-
-    def __init__(self, folder: Path, arguments: list[str], **script: Any) -> None:
-        self.folder = folder
-        self.pids_file = folder / "pids"
-        script = {"phase_s": 0.005, "pids_file": str(self.pids_file), **script}
-        self.python = make_interpreter(folder / "fake", **script)
-        own = ["model=default", "model.name=some/model", f"server.python={self.python}", "server.drain_timeout_s=1"]
-        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [*PROGRAM, *own, *arguments], cwd=folder, stdout=stdout, stderr=stderr, start_new_session=True
-            )
-
-    @property
-    def stdout(self) -> str:
-        return (self.folder / "stdout").read_text()
-
-    @property
-    def stderr(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-    def run_folder(self) -> Path:
-        return next(self.folder.glob("outputs/*/*"))
-
-    def record(self, name: str) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads((self.run_folder() / name).read_text())
-        return record
-
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < deadline, self.stderr
-            time.sleep(0.02)
-
-    def wait_ready(self) -> str:
-        self.wait_for(lambda: "print(" in self.stdout or self.process.poll() is not None)
-        assert self.process.poll() is None, self.stderr
-        url: str = self.record("endpoint.json")["url"]
-        return url
-
-    def exit_code(self) -> int:
-        return self.process.wait(DEADLINE_S)
-
-    def pids(self) -> list[int]:
-        lines = self.pids_file.read_text().splitlines() if self.pids_file.exists() else []
-        return [int(line.rpartition(" ")[2]) for line in lines]
-
-    def living(self) -> list[int]:
-        return [pid for pid in self.pids() if is_alive(pid)]
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pid in self.pids():
-            identity = identify(pid)
-            with suppress(OSError):
-                if identity and b"FAKE_VLLM" in Path(f"/proc/{pid}/environ").read_bytes():
-                    send_signal(identity, signal.SIGKILL)
-
+from tests.launches import PROGRAM, Launch
 
 Run = Callable[..., Launch]
 
@@ -98,7 +30,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
     def run_one(*arguments: str, **script: Any) -> Launch:
         folder = tmp_path / f"launch-{len(launches)}"
         folder.mkdir()
-        launches.append(Launch(folder, list(arguments), **script))
+        python = make_interpreter(folder / "fake", phase_s=0.005, **script)
+        own = ["model=default", "model.name=some/model", f"server.python={python}", "server.drain_timeout_s=1"]
+        launches.append(Launch(folder, [*own, *arguments]))
         return launches[-1]
 
     yield run_one
@@ -214,7 +148,7 @@ def test_a_port_that_another_process_holds_is_named(run: Run) -> None:
 
         assert one.exit_code() == 1
     assert f"is in use by process {os.getpid()}" in one.stderr
-    assert one.pids() == []
+    assert not (one.run_folder() / "server.log").exists()
 
 
 def test_two_launches_at_once_take_two_ports(run: Run) -> None:
@@ -228,8 +162,14 @@ def test_a_dry_run_prints_only_the_command_and_starts_nothing(run: Run) -> None:
 
     assert (one.exit_code(), one.stderr) == (0, "")
     assert one.stdout.startswith("NCCL_DEBUG=INFO VLLM_HOST_IP=127.0.0.1 ")
-    assert shlex.split(one.stdout)[2:7] == [str(one.python), "-m", "vllm.entrypoints.cli.main", "serve", "some/model"]
-    assert (one.pids(), (one.folder / "outputs").exists()) == ([], False)
+    assert shlex.split(one.stdout)[2:7] == [
+        str(one.folder / "fake" / "python"),
+        "-m",
+        "vllm.entrypoints.cli.main",
+        "serve",
+        "some/model",
+    ]
+    assert (one.folder / "outputs").exists() is False
 
 
 def test_a_printed_command_runs_as_pasted(run: Run) -> None:

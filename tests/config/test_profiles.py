@@ -84,7 +84,7 @@ def test_none_means_not_given() -> None:
 
 
 def test_the_merged_configuration_is_validated_again() -> None:
-    with pytest.raises(ConfigError, match="inference.gpu_memory_utilization=3: must be at most 1"):
+    with pytest.raises(ConfigError, match=r"inference\.gpu_memory_utilization=3: must be at most 1"):
         merge_configs(BASE, {"gpu_memory": 3})
 
 

@@ -30,8 +30,9 @@ def fake_torch(folder: Path, devices: str) -> None:
     folder.mkdir()
     (folder / "torch.py").write_text(
         f"from types import SimpleNamespace as N\nD = {devices}\n"
-        "cuda = N(device_count=lambda: len(D), mem_get_info=lambda i: (D[i][2], D[i][1]),\n"
-        "         get_device_properties=lambda i: N(name=D[i][0], total_memory=D[i][1], major=D[i][3], minor=D[i][4]))\n"
+        "def properties(i): return N(name=D[i][0], total_memory=D[i][1], major=D[i][3], minor=D[i][4])\n"
+        "cuda = N(device_count=lambda: len(D), get_device_properties=properties,\n"
+        "         mem_get_info=lambda i: (D[i][2], D[i][1]))\n"
     )
 
 

@@ -135,7 +135,7 @@ def test_the_server_runs_in_its_own_session_with_its_output_in_the_log(start: St
     one = start()
     one.server.wait_ready()
 
-    outputs = {os.readlink(f"/proc/{one.server.pid}/fd/{number}") for number in (1, 2)}
+    outputs = {str(Path(f"/proc/{one.server.pid}/fd/{number}").readlink()) for number in (1, 2)}
 
     assert (os.getsid(one.server.pid), outputs) == (one.server.pid, {str(one.server.log_path)})
 
