@@ -37,6 +37,7 @@ def paths(**sections: Any) -> list[str]:
         ("inference", {"gpu_memory_utilization": float("nan")}, "inference.gpu_memory_utilization"),
         ("inference", {"max_model_len": 0}, "inference.max_model_len"),
         ("inference", {"max_model_len": "8 k"}, "inference.max_model_len"),
+        ("inference", {"kv_cache_memory_bytes": "1.5G"}, "inference.kv_cache_memory_bytes"),
         ("inference", {"dtype": "fp8"}, "inference.dtype"),
         ("inference", {"hf_overrides": [1]}, "inference.hf_overrides"),
         ("server", {"port": 0}, "server.port"),

@@ -13,7 +13,7 @@ LAUNCHER_ONLY = "launcher-only"
 OUR_DEFAULT = "our-default"
 """Mark of a vLLM argument whose default here differs from vLLM's, so that it is always passed."""
 
-_HUMAN_INT = re.compile(r"\d+(\.\d+)?[kKmMgGtT]")
+_HUMAN_INT = re.compile(r"\d+[KMGT]|\d+(\.\d+)?[kmgt]")
 
 
 class Section(BaseModel):
@@ -24,7 +24,7 @@ class Section(BaseModel):
 
 def _human_int(value: int | str) -> int | str:
     if isinstance(value, str) and not _HUMAN_INT.fullmatch(value):
-        raise ValueError("must be a number, with a suffix if you like: 8192, 8k (8,000), 8K (8,192), 1.5G")
+        raise ValueError("must be a number, with a suffix if you like: 8192, 8k (8,000), 8K (8,192), 1.5g")
     if isinstance(value, int) and value < 1:
         raise ValueError("must be at least 1")
     return value

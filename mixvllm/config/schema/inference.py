@@ -12,7 +12,7 @@ from mixvllm.config.schema.fields import HumanInt, MaxModelLen, PositiveInt, Sec
 class InferenceConfig(Section):
     """Engine arguments, under vLLM's own names; null means vLLM's own default, and does not reach its argv.
 
-    Numbers that vLLM reads with a suffix (`8k`, `1.5G`) may be written so here.
+    Numbers that vLLM reads with a suffix (`8k`, `1.5g`) may be written so here.
     """
 
     tensor_parallel_size: PositiveInt = 1

