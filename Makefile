@@ -24,7 +24,7 @@ demo: $(stamp) ## serve a small model, ask it one question, stop; needs no GPU a
 	echo; \
 	echo "What next:"; \
 	echo "  serve it until Ctrl-C:   $$run"; \
-	echo "  ask something else:      $$run workload=probe \"workload.prompt='Tell me a story.'\""; \
+	echo "  ask something else:      $$run workload=probe workload.prompt='Tell me a story.'"; \
 	echo "  see every setting:       $(python) launch.py --help"
 
 test: $(stamp) ## run all tests, those with a real vLLM too

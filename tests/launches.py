@@ -16,18 +16,24 @@ PROGRAM = [sys.executable, "-m", "mixvllm.cli.app", "launch"]
 
 
 class Launch:
-    """The launcher with `arguments`, in `folder`, its output in files there.
+    """The launcher with `arguments`, in `folder`, its output in files there, or in the file descriptor `output`.
 
     Every process that descends from it and was seen by `note_processes` is ended by `end`.
     """
 
-    def __init__(self, folder: Path, arguments: Sequence[str], deadline_s: float = 30.0) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], deadline_s: float = 30.0, output: int | None = None
+    ) -> None:
         self.folder = folder
         self._deadline_s = deadline_s
         self._seen: set[psutil.Process] = set()
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*PROGRAM, *arguments], cwd=folder, stdout=stdout, stderr=stderr, start_new_session=True
+                [*PROGRAM, *arguments],
+                cwd=folder,
+                stdout=output or stdout,
+                stderr=output or stderr,
+                start_new_session=True,
             )
 
     @property
@@ -39,7 +45,7 @@ class Launch:
         return (self.folder / "stderr").read_text()
 
     def run_folder(self) -> Path:
-        return next(self.folder.glob("outputs/*/*"))
+        return next(self.folder.glob("outputs/*/*"), self.folder / "outputs")
 
     def record(self, name: str) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.run_folder() / name).read_text())

@@ -12,6 +12,7 @@ from mixvllm.errors import ConfigError, Fault, MixvllmError
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     except MixvllmError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_FAILED
+    except KeyboardInterrupt:  # before anything was started; a run takes its signals itself
+        return EXIT_INTERRUPTED
 
 
 def _dispatch(arguments: Arguments) -> int:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ PHASE_WORDS = {
 }
 
 
+class _Console(Console):
+    """Goes on where nobody reads any more; rich itself would end the process, and leave the server to its fate."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Screen:
     """Shows a run. Progress goes to stderr, what is for use (how to reach the server, an answer) to stdout.
 
@@ -42,13 +50,14 @@ class Screen:
     ) -> None:
         self._is_serving = is_serving
         self._began = time.monotonic()
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or _Console(stderr=True, highlight=False)
         self._out = out or _to_stdout
         self._progress: Progress | None = None
 
     def say(self, line: str) -> None:
-        """Show a line."""
-        self._console.print(Text(line))
+        """Show a line. Where the terminal is gone, the run goes on, and stops, unseen."""
+        with suppress(OSError):
+            self._console.print(Text(line))
 
     def __call__(self, event: Event) -> None:
         """Show `event`."""
@@ -66,7 +75,8 @@ class Screen:
     def close(self) -> None:
         """End the live line, if there is one."""
         if self._progress is not None:
-            self._progress.stop()
+            with suppress(OSError):
+                self._progress.stop()
             self._progress = None
 
     def _show_spawned(self, event: Event) -> None:
@@ -160,5 +170,8 @@ def _short(path: Path) -> str:
 
 
 def _to_stdout(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:  # nobody reads any more: what is still buffered must not fail the exit
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends

@@ -27,12 +27,12 @@ Run = Callable[..., Launch]
 def run(tmp_path: Path) -> Iterator[Run]:
     launches: list[Launch] = []
 
-    def run_one(*arguments: str, **script: Any) -> Launch:
+    def run_one(*arguments: str, output: int | None = None, **script: Any) -> Launch:
         folder = tmp_path / f"launch-{len(launches)}"
         folder.mkdir()
         python = make_interpreter(folder / "fake", phase_s=0.005, **script)
         own = ["model=default", "model.name=some/model", f"server.python={python}", "server.drain_timeout_s=1"]
-        launches.append(Launch(folder, [*own, *arguments]))
+        launches.append(Launch(folder, [*own, *arguments], output=output))
         return launches[-1]
 
     yield run_one
@@ -84,6 +84,17 @@ def test_a_signal_during_start_up_leaves_nothing(run: Run) -> None:
     os.kill(one.process.pid, signal.SIGINT)
 
     assert (one.exit_code(), one.living(), one.record("result.json")["status"]) == (130, [], "interrupted")
+
+
+def test_a_terminal_that_is_gone_does_not_disturb_the_stop(run: Run) -> None:
+    read_end, write_end = os.pipe()
+    one = run(output=write_end)
+    os.close(write_end)
+    one.wait_for(lambda: one.run_folder().joinpath("endpoint.json").exists())
+    os.close(read_end)
+    os.kill(one.process.pid, signal.SIGHUP)
+
+    assert (one.exit_code(), one.living(), one.record("status.json")["was_killed"]) == (129, [], False)
 
 
 def test_a_second_signal_kills_at_once(run: Run) -> None:
