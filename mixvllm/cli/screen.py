@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +48,7 @@ class Screen:
         self, *, is_serving: bool, console: Console | None = None, out: Callable[[str], None] | None = None
     ) -> None:
         self._is_serving = is_serving
-        self._began = time.monotonic()
+        self._ready_s = 0.0
         self._console = console or _Console(stderr=True, highlight=False)
         self._out = out or _to_stdout
         self._progress: Progress | None = None
@@ -57,7 +56,7 @@ class Screen:
     def say(self, line: str) -> None:
         """Show a line. Where the terminal is gone, the run goes on, and stops, unseen."""
         with suppress(OSError):
-            self._console.print(Text(line))
+            self._console.print(Text(line), soft_wrap=True)
 
     def __call__(self, event: Event) -> None:
         """Show `event`."""
@@ -67,6 +66,8 @@ class Screen:
             "draining": self._show_draining,
             "stopped": self._show_stopped,
         }.get(event.name)
+        if event.name == "ready":
+            self._ready_s = event.elapsed_s
         if event.name in ("ready", "draining", "stopped", "failed"):
             self.close()
         if show is not None:
@@ -109,8 +110,7 @@ class Screen:
 
     def show_ready(self, server: Server) -> None:
         """Show that `server` is ready; where it goes on serving also how to use it, its log, how to stop it."""
-        elapsed_s = time.monotonic() - self._began
-        self.say(f"{elapsed_s:6.1f} s  ready: {server.model_name} at {server.url}/v1")
+        self.say(f"{self._ready_s:6.1f} s  ready: {server.model_name} at {server.url}/v1")
         if self._is_serving:
             self._out(
                 f"  log   {_short(server.log_path)}\n"
