@@ -12,11 +12,12 @@ from types import TracebackType
 from typing import Self
 
 from mixvllm.server.log import tail
-from mixvllm.server.processes import ProcessTree, describe
+from mixvllm.server.processes import ProcessTree, describe, identify
 
 _STOP_S = 60.0  # vLLM drains for 30 s at the most; then its processes end
 _LEFTOVERS_S = 3.0  # helpers that end by themselves when their parent is gone
 _POLL_S = 0.1
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class BenchmarkFailed(Exception):
@@ -58,13 +59,20 @@ class Session:
     @property
     def cpu_s(self) -> float:
         """Processor time of the program and its descendants so far, in seconds. Source: proc_pid_stat(5), 14 to 17."""
-        return sum(_cpu_ticks(process.pid) for process in self._tree.refresh()) / os.sysconf("SC_CLK_TCK")
+        return sum(_cpu_ticks(process.pid) for process in self._tree.refresh()) / _TICKS_PER_S
 
     @property
     def peak_memory_mib(self) -> float:
         """The most memory that the leader itself has held so far, without its children. Source: proc_pid_status(5)."""
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
+    def age_s(self, pid: int) -> float:
+        """Return how old the program was when its descendant `pid` started, in seconds, to 0.01 s."""
+        program, descendant = identify(self._process.pid), identify(pid)
+        if program is None or descendant is None:
+            raise BenchmarkFailed(self.with_log(f"process {pid} ended by itself"))
+        return (descendant.start_ticks - program.start_ticks) / _TICKS_PER_S
 
     def remember_children(self) -> None:
         """Note which processes there are now, so that they are ended even where their parent ends first."""

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import httpx
 
@@ -78,7 +78,8 @@ class LauncherStart(Start):
     """One start by the launcher.
 
     Args:
-        spawned_s: wall time from the command to the exec of vLLM.
+        spawned_s: wall time from the command to the start of vLLM's process, as the system has it; the `spawned` event
+            is written a little later.
         memory_mib: peak of the launcher's own process.
     """
 
@@ -134,7 +135,7 @@ def time_starts(num_pairs: int, folder: Path) -> list[Pairs | Series]:
     by_hand_s = [start.ready_s for start in by_hand]
     return [
         Pairs("time to ready, s", by_hand_s, [start.ready_s for start in ours], MAX_READY_RATIO),
-        Pairs("  from the exec of vLLM, s", by_hand_s, [start.ready_s - start.spawned_s for start in ours]),
+        Pairs("  from the start of vLLM, s", by_hand_s, [start.ready_s - start.spawned_s for start in ours]),
         Series("  before it, ms", [1000 * start.spawned_s for start in ours]),
         Pairs("  processor time, s", [start.cpu_s for start in by_hand], [start.cpu_s for start in ours]),
         Series("launcher's peak memory, MiB", [start.memory_mib for start in ours], MAX_MEMORY_MIB),
@@ -157,11 +158,15 @@ def start_by_launcher(folder: Path) -> LauncherStart:
         tempfile.TemporaryDirectory(dir=folder) as output_dir,
         Session([*LAUNCH, f"output_dir={output_dir}"], log=folder / "launcher.log", cwd=ROOT) as session,
     ):
-        times = _wait_ready_event(session, Path(output_dir))
+        events = _wait_ready_event(session, Path(output_dir))
         cpu_s = session.cpu_s
         time.sleep(_SERVE_S)
-        ready_s, spawned_s = (times[event] - session.began_at for event in ("ready", "spawned"))
-        return LauncherStart(ready_s, cpu_s, spawned_s, session.peak_memory_mib)
+        return LauncherStart(
+            datetime.fromisoformat(events["ready"]["time"]).timestamp() - session.began_at,
+            cpu_s,
+            session.age_s(events["spawned"]["pid"]),
+            session.peak_memory_mib,
+        )
 
 
 def _wait_first_token(session: Session, url: str) -> None:
@@ -183,22 +188,22 @@ def _is_healthy(client: httpx.Client) -> bool:
         return False
 
 
-def _wait_ready_event(session: Session, output_dir: Path) -> dict[str, float]:
-    """Wait until the run below `output_dir` is ready; return when each event happened, in seconds since 1970."""
-    times: dict[str, float] = {}
+def _wait_ready_event(session: Session, output_dir: Path) -> dict[str, dict[str, Any]]:
+    """Wait until the run below `output_dir` is ready; return its events, by their names."""
+    events: dict[str, dict[str, Any]] = {}
     for _ in _ticks(session):
-        known, times = times, _event_times(output_dir)
-        if len(times) > len(known):
+        known, events = events, _events(output_dir)
+        if len(events) > len(known):
             session.remember_children()
-        if "ready" in times:
+        if "ready" in events:
             break
-    return times
+    return events
 
 
-def _event_times(output_dir: Path) -> dict[str, float]:
+def _events(output_dir: Path) -> dict[str, dict[str, Any]]:
     lines = [line for file in output_dir.glob("*/*/events.jsonl") for line in file.read_text("utf-8").splitlines(True)]
     events = [json.loads(line) for line in lines if line.endswith("\n")]
-    return {event["event"]: datetime.fromisoformat(event["time"]).timestamp() for event in events}
+    return {event["event"]: event for event in events}
 
 
 def _ticks(session: Session) -> Iterator[None]:

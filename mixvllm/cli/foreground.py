@@ -20,7 +20,7 @@ def run_in_foreground(composed: Composed) -> int:
     config = composed.config
     screen = Screen(is_serving=config.workload.kind == "serve")
     with StopSignals() as signals:
-        point = freeze(config, composed.overrides, find_installation(config.server.python))
+        point = freeze(config, composed.overrides, find_installation(config.server.python), screen.say)
         try:
             outcome = run_point(point, RunFolder.create(config.output_dir), signals, screen)
         finally:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from mixvllm.cli.arguments import Arguments, parse_arguments
 from mixvllm.errors import ConfigError, Fault, MixvllmError
+
+if TYPE_CHECKING:
+    from mixvllm.config.load import Composed
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -44,19 +49,39 @@ def _dispatch(arguments: Arguments) -> int:
 
 
 def _compose_and_do(arguments: Arguments) -> int:
-    from mixvllm.cli import show
-    from mixvllm.config.load import load_experiment
+    gc.disable()  # imports and composition make no garbage worth a tenth of their time
+    try:
+        from mixvllm.config.load import load_experiment
 
-    if arguments.show == "help":
-        show.show_help(arguments)
-        return EXIT_OK
-    composed = load_experiment(arguments.overrides, arguments.config_dirs)
+        if arguments.show == "help":
+            return _show_help(arguments)
+        composed = load_experiment(arguments.overrides, arguments.config_dirs)
+    finally:
+        gc.enable()
     if arguments.show == "config":
-        show.show_config(composed.config)
-    elif composed.config.dry_run:
-        show.show_command(composed.config)
-    else:
-        from mixvllm.cli.foreground import run_in_foreground
+        from mixvllm.cli.show import show_config
 
-        return run_in_foreground(composed)
+        show_config(composed.config)
+        return EXIT_OK
+    try:
+        return _do(composed)
+    except ConfigError as error:  # the vLLM that would serve refuses it
+        raise ConfigError(composed.with_origins(error.faults)) from error
+
+
+def _show_help(arguments: Arguments) -> int:
+    from mixvllm.cli.show import show_help
+
+    show_help(arguments)
     return EXIT_OK
+
+
+def _do(composed: Composed) -> int:
+    if composed.config.dry_run:
+        from mixvllm.cli.show import show_command
+
+        show_command(composed.config)
+        return EXIT_OK
+    from mixvllm.cli.foreground import run_in_foreground
+
+    return run_in_foreground(composed)

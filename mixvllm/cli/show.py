@@ -18,6 +18,7 @@ from mixvllm.server.command import server_command
 from mixvllm.server.key import shell_expression
 from mixvllm.vllm.command import CLI_MODULE
 from mixvllm.vllm.installation import Installation, find_installation
+from mixvllm.vllm.release import SUPPORTED_RELEASE
 
 
 def show_help(arguments: Arguments) -> None:
@@ -34,7 +35,7 @@ def show_config(config: ExperimentConfig) -> None:
 
 def show_command(config: ExperimentConfig) -> None:
     """Print the command alone on stdout, so that it can be pasted or piped; remarks go to stderr."""
-    command = server_command(config, _installation(config))
+    command = server_command(config, _installation(config), say=_remark)
     sys.stdout.write(command.shell(shell_expression(config.server)) + "\n")
     if config.model.recipe == "demo" and not is_made(Path(config.model.name)):
         _remark("the demo model is not made yet: a run makes it, or `mixvllm demo-model`")
@@ -45,7 +46,7 @@ def _installation(config: ExperimentConfig) -> Installation:
     try:
         return find_installation(config.server.python)
     except EngineNotFound as error:
-        _remark(f"{error}\n  (the command is shown all the same)")
+        _remark(f"{error}\n  (the command is shown all the same, checked against vLLM {SUPPORTED_RELEASE})")
         return Installation(config.server.python or sys.executable, "unknown", "vllm", CLI_MODULE)
 
 

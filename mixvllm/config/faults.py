@@ -76,10 +76,12 @@ def unknown_key(path: str) -> str:
     if near:
         return f"unknown key; did you mean {near}?"
     section = path.partition(".")[0]
-    known = [key for key in keys.fields() if key.startswith(f"{section}.")]
-    if not known:
+    if section not in keys.sections():
         return f"unknown key; the sections are {', '.join(keys.sections())}"
-    return f"unknown key; {section} has {', '.join(key.partition('.')[2] for key in known)}"
+    if keys.is_known(f"{section}.extra_args"):
+        return f"unknown key; if it is a vLLM argument: +{path}=VALUE, or under {section}.extra_args"
+    known = [key.partition(".")[2] for key in keys.fields() if key.startswith(f"{section}.")]
+    return f"unknown key; {section} has {', '.join(known)}"
 
 
 def _choices(_path: str, ctx: Mapping[str, Any], value: object) -> str:

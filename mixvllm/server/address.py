@@ -17,17 +17,19 @@ class Address:
         lease: keeps its port; released when it has stopped.
         identity: the served name that only this server has.
         key: what clients send; None where it needs none.
+        is_tls: whether it speaks HTTPS, since it was given a certificate.
     """
 
     host: str
     lease: PortLease
     identity: str
     key: ApiKey | None
+    is_tls: bool = False
 
     @property
     def url(self) -> str:
-        """`http://host:port`, as this machine reaches it."""
-        return f"http://{_client_host(self.host)}:{self.lease.port}"
+        """`http://host:port` (or `https`), as this machine reaches it."""
+        return f"{'https' if self.is_tls else 'http'}://{_client_host(self.host)}:{self.lease.port}"
 
 
 def _client_host(host: str) -> str:

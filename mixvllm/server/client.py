@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from mixvllm.errors import ServerForeign, ServerNotReady
+
+if TYPE_CHECKING:
+    import httpx
 
 _SHORT_TIMEOUT_S = 5.0
 
@@ -14,14 +15,20 @@ _SHORT_TIMEOUT_S = 5.0
 class ServerClient:
     """Talks to one server, without the proxies of the environment, which must not see loopback traffic.
 
+    Certificates are not verified: the server was started by us on this machine, and shows that by its identity.
+
     Args:
         url: `http://host:port`, without `/v1`.
         key: sent with each request; None where the server needs none.
     """
 
     def __init__(self, url: str, key: str | None) -> None:
+        import httpx  # when the server is already starting, which takes longer than this import
+
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=_SHORT_TIMEOUT_S, trust_env=False)
+        self._errors = (httpx.HTTPError, ValueError, KeyError, TypeError)
+        options: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": _SHORT_TIMEOUT_S}
+        self._http = httpx.Client(base_url=url, headers=headers, **options)
 
     def close(self) -> None:
         """Close connections; a request that is under way in another thread fails."""
@@ -31,7 +38,7 @@ class ServerClient:
         """Return the status of `/health`: 200, 503 where the engine is dead; None where nothing answers."""
         try:
             return self._http.get("/health").status_code
-        except httpx.HTTPError:
+        except self._errors:
             return None
 
     def check_identity(self, identity: str) -> None:
@@ -39,7 +46,7 @@ class ServerClient:
         try:
             answer = self._http.get("/v1/models")
             names = [entry["id"] for entry in answer.json()["data"]] if answer.status_code == 200 else []
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except self._errors:
             names = []
         if identity not in names:
             raise ServerForeign(
@@ -59,7 +66,7 @@ class ServerClient:
             if answer.status_code == 200 and _has_output(answer.json(), is_pooling):
                 return
             reason = f"HTTP {answer.status_code}: {answer.text[:300]}"
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except self._errors as error:
             reason = f"{type(error).__name__}: {error}"
         raise ServerNotReady(f"/health answers, but the first request failed: {reason}")
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mixvllm.config.schema import ServeConfig
+from mixvllm.errors import ConfigError
 from mixvllm.machine.cache import cache_folder
+from mixvllm.vllm.arguments import Release
+from mixvllm.vllm.check import check_release, extra_arguments
 from mixvllm.vllm.command import build_vllm_command
 from mixvllm.vllm.environment import API_KEY_VARIABLE, build_environment
 from mixvllm.vllm.installation import Installation, complete_metadata
+from mixvllm.vllm.release import SUPPORTED_RELEASE, load_release, snapshot
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,38 @@ class ServerCommand:
 
 
 def server_command(
-    config: ServeConfig, installation: Installation, *, port: int | None = None, identity: str | None = None
+    config: ServeConfig,
+    installation: Installation,
+    *,
+    port: int | None = None,
+    identity: str | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> ServerCommand:
-    """Return the command of the server that `config` describes, for the vLLM of `installation`."""
+    """Return the command of the server that `config` describes, for the vLLM of `installation`.
+
+    Raises:
+        ConfigError: that vLLM does not take an argument or a variable of it.
+    """
+    release = release_for(config, installation, say)
+    faults = check_release(config, release) if release else []
+    if faults:
+        raise ConfigError(faults)
     argv = build_vllm_command(
-        config, python=installation.python, module=installation.module, port=port, identity=identity
+        config, python=installation.python, module=installation.module, port=port, identity=identity, release=release
     )
     metadata = complete_metadata(installation, cache_folder())
     environment = build_environment(config, os.environ, str(metadata) if metadata else None)
     return ServerCommand(tuple(argv), environment)
+
+
+def release_for(config: ServeConfig, installation: Installation, say: Callable[[str], None]) -> Release | None:
+    """Return what the serving vLLM accepts, where `config` needs that to be looked at; else None.
+
+    The keys of the schema are tested against the supported release; what goes beyond them, or another release, is not.
+    """
+    has_variables = any(name.startswith("VLLM_") for name in config.server.env)
+    if not installation.location:
+        return snapshot() if extra_arguments(config) or has_variables else None
+    if extra_arguments(config) or installation.version != SUPPORTED_RELEASE:
+        return load_release(installation, cache_folder(), say)
+    return snapshot() if has_variables else None

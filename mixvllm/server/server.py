@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -144,13 +144,14 @@ class Server:
                 raise Interrupted("stopped before the server was ready")
             if time.monotonic() > deadline:
                 raise ServerNotReady(self._late(limit_s))
-            if attempt is not None and attempt.done():
+            if attempt is None:
+                attempt = self._background.submit(self._is_answering, deadline - time.monotonic())
+            wait([attempt], timeout=_TICK_S)
+            if attempt.done():
                 if self._settle(attempt):
                     return
                 attempt = None
-            if attempt is None:
-                attempt = self._background.submit(self._is_answering, deadline - time.monotonic())
-            time.sleep(_TICK_S)
+                time.sleep(_TICK_S)
 
     def check(self) -> None:
         """Raise `ServerDied` where the process has ended, or its engine is dead. Quick; call it again and again."""

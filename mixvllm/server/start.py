@@ -57,7 +57,9 @@ def start_server(
         ensure_demo_model(Path(config.model.name), installation.python, say)
     key = resolve_key(config.server, folder)
     identity = f"{config.model.served_names[0]}@{secrets.token_hex(4)}"
-    address = Address(config.server.host, lease_port(config.server.host, config.server.port), identity, key)
+    lease = lease_port(config.server.host, config.server.port)
+    is_tls = config.server.extra_args.get("ssl_certfile") is not None
+    address = Address(config.server.host, lease, identity, key, is_tls)
     try:
         command = server_command(config, installation, port=address.lease.port, identity=identity)
         write_text(folder.command, _script(command, key), mode=0o700)

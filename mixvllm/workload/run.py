@@ -7,7 +7,6 @@ from typing import Any
 
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.server.server import Server
-from mixvllm.workload.probe import probe
 from mixvllm.workload.serve import serve
 
 
@@ -20,5 +19,7 @@ def run_workload(config: ExperimentConfig, server: Server, should_stop: Callable
         Interrupted: `should_stop` said so before the work was done.
     """
     if config.workload.kind == "probe":
+        from mixvllm.workload.probe import probe  # needs an HTTP client, which must not hold up the start
+
         return probe(config, server, should_stop)
     return serve(server, should_stop)

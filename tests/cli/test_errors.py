@@ -28,7 +28,7 @@ CASES = {
     "bad_syntax": ["inference.limit_mm_per_prompt={image:2"],
     "not_an_override": ["model"],
     "bad_interpolation": ["inference.seed=${inference.sed}"],
-    "append_of_unknown": ["+inference.foo=1"],
+    "append_of_unknown": ["+workload.foo=1"],
     "sweep_without_multirun": ["inference.max_num_seqs=64,256"],
     "key_without_section": ["max_model_len=4096"],
     "unknown_flag": ["--gpus", "4"],

@@ -12,10 +12,15 @@ stdout, sys.stdout = sys.stdout, sys.stderr
 from vllm.entrypoints.launchers.cli_args import make_arg_parser  # noqa: E402
 from vllm.utils.argparse_utils import FlexibleArgumentParser  # noqa: E402
 
+parser = make_arg_parser(FlexibleArgumentParser(prog="vllm serve"))
+
 
 def values(arguments: list[str]) -> dict[str, object]:
-    """Return the namespace that `arguments` parse to."""
-    return vars(make_arg_parser(FlexibleArgumentParser(prog="vllm serve")).parse_args(arguments))
+    """Return the namespace that `arguments` parse to, or why they do not."""
+    try:
+        return vars(parser.parse_args(arguments))
+    except SystemExit:
+        return {"refused": arguments}
 
 
 commands = json.load(sys.stdin)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mixvllm import ExperimentConfig, build_vllm_command, compose
+from mixvllm import ExperimentConfig, ServeConfig, build_vllm_command, compose
 from mixvllm.config import keys
 from mixvllm.config.schema.fields import LAUNCHER_ONLY, OUR_DEFAULT, human_int_value
-from mixvllm.vllm.installation import Installation, complete_metadata
+from mixvllm.vllm.installation import Installation
+from mixvllm.vllm.release import load_release, snapshot
 from tests.config.test_options import EXPERIMENTS, VARIANTS
+from tests.vllm.values import SETTABLE, value_for
 
 OVERRIDES = [
     *[[f"{group}={option}"] for group, option in VARIANTS],
@@ -50,21 +51,20 @@ def configuration(overrides: list[str]) -> ExperimentConfig:
     return compose([*overrides, "model.name=some/model"])
 
 
-@pytest.fixture(scope="module")
-def parsed(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What vLLM's parser reads for each of OVERRIDES, and its defaults."""
-    commands = [build_vllm_command(configuration(overrides), port=8123, identity="me@1")[4:] for overrides in OVERRIDES]
-    metadata = complete_metadata(installation, tmp_path_factory.mktemp("cache"))
-    done = subprocess.run(
-        [installation.python, str(Path(__file__).with_name("parse_arguments.py"))],
-        input=json.dumps(commands),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(metadata or "")},
-    )
+def parse(installation: Installation, commands: list[list[str]]) -> dict[str, Any]:
+    """Return what vLLM's parser reads for each of `commands`, and its defaults."""
+    script = str(Path(__file__).with_name("parse_arguments.py"))
+    done = subprocess.run([installation.python, script], input=json.dumps(commands), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+@pytest.fixture(scope="module")
+def parsed(installation: Installation) -> dict[str, Any]:
+    """What vLLM's parser reads for each of OVERRIDES."""
+    commands = [build_vllm_command(configuration(overrides), port=8123, identity="me@1") for overrides in OVERRIDES]
+    return parse(installation, [command[4:] for command in commands])
 
 
 def expected(config: ExperimentConfig) -> dict[str, Any]:
@@ -119,3 +119,53 @@ def test_a_default_that_is_left_out_of_the_command_is_vllms_own(parsed: dict[str
 
     assert set_here == {name: parsed["defaults"][name] for name in set_here}
     assert len(set_here) >= 3
+
+
+@pytest.fixture(scope="module")
+def extras(installation: Installation) -> dict[str, Any]:
+    """What vLLM's parser reads for each of SETTABLE, given alone."""
+    commands = []
+    for argument in SETTABLE:
+        extra = {"model": {"name": "m"}, "inference": {"extra_args": {argument.name: value_for(argument)}}}
+        commands.append(build_vllm_command(ServeConfig.model_validate(extra), release=snapshot())[4:])
+    return parse(installation, commands)
+
+
+@pytest.mark.parametrize("number", range(len(SETTABLE)), ids=lambda number: SETTABLE[number].name)
+def test_vllm_reads_back_every_argument(extras: dict[str, Any], number: int) -> None:
+    argument = SETTABLE[number]
+    value, namespace = value_for(argument), extras["parsed"][number]
+
+    assert "refused" not in namespace, namespace
+    read = namespace[argument.name]
+    if argument.name == "device_ids":
+        assert read == [value]  # vLLM splits the text at commas
+    elif argument.kind == "human_int":
+        assert read == human_int_value(value)
+    elif argument.kind.startswith("json") and read != value:  # read into an object of vLLM's own, shown as text
+        assert all(f"{key}" in str(read) and f"{part}" in str(read) for key, part in dict(value).items())
+    else:
+        assert read == value
+
+
+def test_the_shipped_list_is_what_the_installed_release_says(installation: Installation, tmp_path: Path) -> None:
+    """Where this fails for a new release: write the new list to mixvllm/vllm/data, and raise SUPPORTED_RELEASE."""
+    release = load_release(installation, tmp_path, print)
+
+    assert (release.is_snapshot, release.arguments, release.environment) == (
+        False,
+        snapshot().arguments,
+        snapshot().environment,
+    )
+
+
+def test_a_kept_list_that_is_broken_is_read_anew(installation: Installation, tmp_path: Path) -> None:
+    said: list[str] = []
+    load_release(installation, tmp_path, said.append)
+    load_release(installation, tmp_path, said.append)
+    kept = next((tmp_path / "releases").iterdir())
+    kept.write_text("{", encoding="utf-8")
+
+    release = load_release(installation, tmp_path, said.append)
+
+    assert (len(said), release.is_snapshot, len(release.arguments) >= 300) == (2, False, True)

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-_SITE = Path(__file__).parent / "site"
+SITE = Path(__file__).parent / "site"
 
 _PROGRAM = """\
 #!/bin/sh
@@ -28,7 +28,7 @@ def make_interpreter(directory: Path, **script: object) -> Path:
     program = directory / "python"
     program.write_text(
         _PROGRAM.format(
-            site=shlex.quote(str(_SITE)), script=shlex.quote(json.dumps(script)), python=shlex.quote(sys.executable)
+            site=shlex.quote(str(SITE)), script=shlex.quote(json.dumps(script)), python=shlex.quote(sys.executable)
         )
     )
     program.chmod(0o755)

@@ -10,13 +10,15 @@ import pytest
 
 from mixvllm.errors import EngineNotFound
 from mixvllm.vllm.installation import Installation, complete_metadata, find_installation
-from tests.fakes.interpreter import make_interpreter
+from tests.fakes.interpreter import SITE, make_interpreter
 
 
 def test_the_vllm_of_another_interpreter_is_found(tmp_path: Path) -> None:
     python = str(make_interpreter(tmp_path))
 
-    assert find_installation(python) == Installation(python, "0.32.0", "vllm", "vllm.entrypoints.cli.main")
+    assert find_installation(python) == Installation(
+        python, "0.32.0", "vllm", "vllm.entrypoints.cli.main", str(SITE / "vllm")
+    )
 
 
 def test_an_interpreter_without_vllm_is_refused_with_what_to_install(tmp_path: Path) -> None:

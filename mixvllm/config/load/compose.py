@@ -31,10 +31,17 @@ class Composed:
     Args:
         config: frozen.
         overrides: as the user gave them, shape (n,).
+        config_dirs: the user's own folders.
     """
 
     config: ExperimentConfig
     overrides: tuple[str, ...]
+    config_dirs: tuple[str | Path, ...] = ()
+
+    def with_origins(self, faults: Iterable[Fault]) -> list[Fault]:
+        """Return `faults`, found after the composition, with where each value came from."""
+        with hydra_session(self.config_dirs) as loader:
+            return _with_origins(list(faults), check_overrides(self.overrides, groups(loader)), loader)
 
 
 def compose(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> ExperimentConfig:
@@ -61,7 +68,7 @@ def load_experiment(overrides: Sequence[str], config_dirs: Sequence[str | Path] 
         config, faults = _validated(composed)
         if config is None or checked.faults:
             raise ConfigError([*checked.faults, *_with_origins(faults, checked, loader)])
-    return Composed(config, tuple(overrides))
+    return Composed(config, tuple(overrides), tuple(config_dirs))
 
 
 def _composed(checked: CheckedOverrides, loader: ConfigLoader) -> DictConfig:
@@ -118,9 +125,11 @@ def _interpolations(node: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _with_origins(faults: Sequence[Fault], checked: CheckedOverrides, loader: ConfigLoader) -> list[Fault]:
-    return [
-        fault if fault.origin else replace(fault, origin=origin_of(fault.path, checked, loader)) for fault in faults
-    ]
+    def origin(path: str) -> str | None:
+        section, _, name = path.partition(".")
+        return origin_of(path, checked, loader) or origin_of(f"{section}.extra_args.{name}", checked, loader)
+
+    return [fault if fault.origin else replace(fault, origin=origin(fault.path)) for fault in faults]
 
 
 def _composition_fault(error: Exception, checked: CheckedOverrides, loader: ConfigLoader) -> Fault:

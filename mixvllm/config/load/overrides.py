@@ -44,7 +44,7 @@ def check_overrides(overrides: Iterable[str], groups: Mapping[str, list[str]]) -
             continue
         fault = _fault(override, text, groups)
         if fault is None:
-            accepted.append((_for_hydra(override, text, groups), override.key_or_group))
+            accepted.append((_for_hydra(override, text, groups), _key_set_by(override)))
         else:
             faults.append(fault)
     return CheckedOverrides(tuple(text for text, _ in accepted), tuple(key for _, key in accepted), tuple(faults))
@@ -72,9 +72,21 @@ def _fault(override: Override, text: str, groups: Mapping[str, list[str]]) -> Fa
         return _option_fault(override, value, groups[key])
     if override.is_delete() and key in keys.fields():
         return Fault(f"~{key}", f"a key cannot be taken out; {key}=null leaves the choice to vLLM", None, COMMAND_LINE)
-    if keys.is_known(key):
+    if keys.is_known(key) or _is_extra(override):
         return None
     return Fault(key, _unknown(key, value, groups), value, COMMAND_LINE)
+
+
+def _is_extra(override: Override) -> bool:
+    """Whether `+section.name=…` gives a vLLM argument that has no key of its own; it is checked with the release."""
+    section, _, name = override.key_or_group.partition(".")
+    is_unknown = not keys.is_known(override.key_or_group)
+    return override.is_add() and bool(name) and f"{section}.extra_args" in keys.fields() and is_unknown
+
+
+def _key_set_by(override: Override) -> str:
+    section, _, name = override.key_or_group.partition(".")
+    return f"{section}.extra_args.{name}" if _is_extra(override) else override.key_or_group
 
 
 def _option_fault(override: Override, value: str, options: list[str]) -> Fault | None:
@@ -110,6 +122,8 @@ def _for_hydra(override: Override, text: str, groups: Mapping[str, list[str]]) -
     if override.is_delete() or key.startswith("hydra."):
         return text
     bare = text.lstrip("+")
+    if _is_extra(override):
+        return f"++{_key_set_by(override)}={bare.partition('=')[2]}"
     if key in groups:
         return text if "/" in key else bare
     return f"++{bare}" if keys.mapping_of(key) else bare

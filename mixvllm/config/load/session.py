@@ -10,6 +10,8 @@ from pathlib import Path
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigSource
 
 CONFIG_NAME = "config"
 USER_CONF = "MIXVLLM_CONF"
@@ -49,7 +51,14 @@ def groups(loader: ConfigLoader) -> dict[str, list[str]]:
     """Return the options of each config group (`{"model": ["demo", …], "hydra/launcher": …}`)."""
     names = [name for name in loader.list_groups("") if name != "hydra"]
     names += [f"hydra/{name}" for name in loader.list_groups("hydra")]
-    return {name: loader.get_group_options(name) for name in names}
+    # Each source is asked by itself: the loader's own get_group_options builds a repository anew for every group.
+    return {
+        name: sorted({option for source in loader.get_sources() for option in _options(source, name)}) for name in names
+    }
+
+
+def _options(source: ConfigSource, group: str) -> list[str]:
+    return source.list(group, results_filter=ObjectType.CONFIG) if source.is_group(group) else []
 
 
 def source_folders(loader: ConfigLoader) -> list[Path]:

@@ -19,11 +19,16 @@ _HUMAN_INT = re.compile(r"\d+[KMGT]|\d+(\.\d+)?[kmgt]")
 class Section(BaseModel):
     """One section of the configuration: unknown keys and values of a wrong type are refused, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def is_human_int(text: str) -> bool:
+    """Whether `text` is a number with a suffix that vLLM reads: 8k, 8K, 1.5g."""
+    return _HUMAN_INT.fullmatch(text) is not None
 
 
 def _human_int(value: int | str) -> int | str:
-    if isinstance(value, str) and not _HUMAN_INT.fullmatch(value):
+    if isinstance(value, str) and not is_human_int(value):
         raise ValueError("must be a number, with a suffix if you like: 8192, 8k (8,000), 8K (8,192), 1.5g")
     if isinstance(value, int) and value < 1:
         raise ValueError("must be at least 1")
@@ -62,4 +67,6 @@ PositiveInt = Annotated[int, Field(ge=1)]
 HumanInt = Annotated[int | str, AfterValidator(_human_int)]
 MaxModelLen = Annotated[int | str, AfterValidator(_max_model_len)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_not_an_option)]
+ExtraArguments = Annotated[dict[str, Any], LAUNCHER_ONLY]
+"""vLLM arguments without a key of their own, by vLLM's names; checked against the release that will run."""
 Environment = Annotated[dict[str, str | None], BeforeValidator(_environment)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mixvllm.config.schema.fields import HumanInt, MaxModelLen, PositiveInt, Section, Word
+from mixvllm.config.schema.fields import ExtraArguments, HumanInt, MaxModelLen, PositiveInt, Section, Word
 
 
 class InferenceConfig(Section):
@@ -67,6 +67,9 @@ class InferenceConfig(Section):
     """Compilation settings, e.g. `{mode: 3}`."""
     speculative_config: dict[str, Any] | None = None
     """Speculative decoding, e.g. `{method: ngram, num_speculative_tokens: 4}`."""
+
+    extra_args: ExtraArguments = Field(default_factory=dict)
+    """vLLM arguments without a key of their own, e.g. `+inference.NAME=VALUE` on the command line."""
 
     @property
     def num_gpus(self) -> int:

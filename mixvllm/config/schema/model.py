@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mixvllm.config.schema.fields import LAUNCHER_ONLY, PositiveInt, Section, Word
+from pydantic import Field
+
+from mixvllm.config.schema.fields import LAUNCHER_ONLY, ExtraArguments, PositiveInt, Section, Word
 
 
 class ModelConfig(Section):
@@ -55,6 +57,9 @@ class ModelConfig(Section):
     """Size of the weights as published, GiB."""
     recipe: Annotated[Literal["demo"] | None, LAUNCHER_ONLY] = None
     """Make the model at `name` where it is missing: `demo` trains a small one on this machine."""
+
+    extra_args: ExtraArguments = Field(default_factory=dict)
+    """vLLM arguments without a key of their own, e.g. `+model.NAME=VALUE` on the command line."""
 
     @property
     def served_names(self) -> tuple[str, ...]:

@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mixvllm.config.schema.fields import LAUNCHER_ONLY, OUR_DEFAULT, Environment, PositiveInt, Section, Word
+from mixvllm.config.schema.fields import (
+    LAUNCHER_ONLY,
+    OUR_DEFAULT,
+    Environment,
+    ExtraArguments,
+    PositiveInt,
+    Section,
+    Word,
+)
 
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY)S?$", re.IGNORECASE)
 
@@ -56,6 +64,9 @@ class ServerConfig(Section):
     """Level of the HTTP server's log."""
     disable_access_log_for_endpoints: Annotated[Word | None, OUR_DEFAULT] = "/health,/metrics"
     """Paths, separated by commas, whose requests are not logged."""
+
+    extra_args: ExtraArguments = Field(default_factory=dict)
+    """vLLM arguments without a key of their own, e.g. `+server.NAME=VALUE` on the command line."""
 
     @property
     def is_loopback(self) -> bool:
