@@ -8,15 +8,23 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-def launch(context: typer.Context) -> None:
+def _complete(incomplete: str) -> list[str]:
+    from mixvllm.cli.complete import complete_override
+
+    return complete_override(incomplete)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def launch(
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[OVERRIDE…]", autocompletion=_complete)] = None,
+) -> None:
     """Launch one server, as `python launch.py` does: mixvllm launch model=demo inference=cpu."""
     from mixvllm.cli.launch import main as launch_main
 
-    raise typer.Exit(launch_main(context.args))
+    raise typer.Exit(launch_main(overrides or []))
 
 
 @app.command()
@@ -25,17 +33,31 @@ def demo_model(
     python: Annotated[str, typer.Option(help="Interpreter that has torch and transformers.")] = sys.executable,
 ) -> None:
     """Make the small model that model=demo serves, on this machine, in seconds."""
+    from mixvllm.cli.exits import exit_code_of
     from mixvllm.demo import ensure_demo_model
-    from mixvllm.errors import MixvllmError
     from mixvllm.machine.cache import cache_folder
 
     target = folder or cache_folder() / "demo-model"
-    try:
+
+    def make() -> int:
         ensure_demo_model(target, python, lambda line: typer.echo(line, err=True))
-    except MixvllmError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(str(target))
+        typer.echo(str(target))
+        return 0
+
+    raise typer.Exit(exit_code_of(make))
+
+
+@app.command()
+def explain(keys: Annotated[list[str], typer.Argument(metavar="KEY…", autocompletion=_complete)]) -> None:
+    """Tell what a key, or an argument of vLLM, means: type, choices, default, flag, and which options set it."""
+    from mixvllm.cli.exits import exit_code_of
+    from mixvllm.cli.explain import explain as explain_key
+
+    def show() -> int:
+        typer.echo("\n\n".join(explain_key(key) for key in keys))
+        return 0
+
+    raise typer.Exit(exit_code_of(show))
 
 
 @app.command()

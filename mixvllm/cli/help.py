@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
+
+_WIDTH = 100
 
 _USAGE = """\
 Launch one vLLM server from composed, validated configuration.
@@ -30,5 +33,10 @@ def help_text(groups: Mapping[str, list[str]]) -> str:
     """Return the help, with the options of each group in `groups`."""
     shown = {name: options for name, options in groups.items() if "/" not in name}
     width = max(map(len, shown), default=0)
-    lines = [f"  {name:<{width}}  {', '.join(o for o in options if o != 'default')}" for name, options in shown.items()]
+    lines = [_wrapped(name.ljust(width), options) for name, options in shown.items()]
     return "\n".join([_USAGE, "Groups and their options", *lines, "", _FLAGS])
+
+
+def _wrapped(name: str, options: list[str]) -> str:
+    listed = ", ".join(option for option in options if option != "default")
+    return textwrap.fill(listed, _WIDTH, initial_indent=f"  {name}  ", subsequent_indent=" " * (len(name) + 4))

@@ -9,15 +9,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mixvllm.cli.arguments import Arguments, parse_arguments
-from mixvllm.errors import ConfigError, Fault, MixvllmError
+from mixvllm.cli.exits import EXIT_OK, exit_code_of
+from mixvllm.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from mixvllm.config.load import Composed
-
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_CONFIG = 2
-EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,17 +22,7 @@ def main(argv: Sequence[str]) -> int:
     0: all of it was done. 1: it failed. 2: the configuration is wrong, nothing was started.
     128 + n: signal n stopped it.
     """
-    try:
-        return _dispatch(parse_arguments(argv))
-    except ConfigError as error:
-        for fault in error.faults:
-            sys.stderr.write(f"error: {fault}\n")
-        return EXIT_CONFIG
-    except MixvllmError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_FAILED
-    except KeyboardInterrupt:  # before anything was started; a run takes its signals itself
-        return EXIT_INTERRUPTED
+    return exit_code_of(lambda: _dispatch(parse_arguments(argv)))
 
 
 def _dispatch(arguments: Arguments) -> int:

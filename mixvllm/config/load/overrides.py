@@ -99,8 +99,8 @@ def _option_fault(override: Override, value: str, options: list[str]) -> Fault |
     if chosen in options:
         return None
     near = keys.nearest(chosen, options)
-    hint = f"did you mean {near}? " if near else ""
-    return Fault(override.key_or_group, f"no such option; {hint}{listed}", value, COMMAND_LINE)
+    hint = f"did you mean {near}?" if near else listed
+    return Fault(override.key_or_group, f"no such option; {hint}", value, COMMAND_LINE)
 
 
 def _unknown(key: str, value: str, groups: Mapping[str, list[str]]) -> str:
