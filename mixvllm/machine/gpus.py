@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import psutil
 import pynvml
 
 _TORCH_TIMEOUT_S = 60.0  # an import of torch and the initialisation of a device
@@ -23,6 +25,20 @@ print(json.dumps(gpus))
 
 
 @dataclass(frozen=True)
+class GpuProcess:
+    """A process that holds memory of a GPU.
+
+    Args:
+        name: of its program; `?` where the system does not tell.
+        memory_gib: GiB of that GPU.
+    """
+
+    pid: int
+    name: str
+    memory_gib: float
+
+
+@dataclass(frozen=True)
 class Gpu:
     """One GPU.
 
@@ -31,6 +47,8 @@ class Gpu:
         total_memory_gib: GiB.
         free_memory_gib: GiB, at the time of asking.
         compute_capability: (major, minor).
+        uuid: `GPU-…`; empty where only torch was there to ask.
+        processes: who holds memory of it, as far as the driver tells.
     """
 
     id: int
@@ -38,6 +56,8 @@ class Gpu:
     total_memory_gib: float
     free_memory_gib: float
     compute_capability: tuple[int, int]
+    uuid: str = ""
+    processes: tuple[GpuProcess, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,9 +94,24 @@ def get_gpu_info() -> GpuInfo:
 def _ask_driver(index: int) -> Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    name = pynvml.nvmlDeviceGetName(handle)
-    capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    return Gpu(index, name, _gib(memory.total), _gib(memory.free), tuple(capability))
+    return Gpu(
+        id=index,
+        name=pynvml.nvmlDeviceGetName(handle),
+        total_memory_gib=_gib(memory.total),
+        free_memory_gib=_gib(memory.free),
+        compute_capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
+        processes=tuple(_ask_processes(handle)),
+    )
+
+
+def _ask_processes(handle: object) -> Iterator[GpuProcess]:
+    for held in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        try:
+            name = psutil.Process(held.pid).name()
+        except psutil.Error:
+            name = "?"
+        yield GpuProcess(held.pid, name, _gib(held.usedGpuMemory or 0))
 
 
 def _ask_torch(python: str) -> GpuInfo:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pynvml
 import pytest
 
 from mixvllm import GpuInfo, get_gpu_info
-from mixvllm.machine.gpus import Gpu
+from mixvllm.machine.gpus import Gpu, GpuProcess
 from mixvllm.machine.source import git_state
 
 
@@ -46,13 +48,16 @@ def test_the_driver_tells_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         "nvmlDeviceGetMemoryInfo": memory,
         "nvmlDeviceGetName": "H100",
         "nvmlDeviceGetCudaComputeCapability": (9, 0),
+        "nvmlDeviceGetUUID": "GPU-1",
+        "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=os.getpid(), usedGpuMemory=2 << 30)],
     }
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, lambda *_, answer=answer: answer)
 
     info = get_gpu_info()
 
-    assert (info.gpu_count, info.gpus[1]) == (2, Gpu(1, "H100", 80.0, 60.0, (9, 0)))
+    holder = GpuProcess(os.getpid(), psutil.Process().name(), 2.0)
+    assert (info.gpu_count, info.gpus[1]) == (2, Gpu(1, "H100", 80.0, 60.0, (9, 0), "GPU-1", (holder,)))
 
 
 @pytest.mark.usefixtures("no_driver")
