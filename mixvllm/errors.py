@@ -4,6 +4,7 @@
     ├── ConfigError          the configuration is wrong; nothing was started
     ├── EngineNotFound       the serving interpreter has no vLLM
     ├── DemoModelFailed      the demo model could not be made
+    ├── PreflightFailed      this machine lacks what the run needs
     ├── PortInUse            another process holds the port
     ├── SecretUnavailable    the API key is not where the configuration says
     ├── ServerFailed         a server was started and did not serve
@@ -66,6 +67,10 @@ class EngineNotFound(MixvllmError):
 
 class DemoModelFailed(MixvllmError):
     """The demo model could not be made."""
+
+
+class PreflightFailed(MixvllmError):
+    """This machine lacks what the run needs; nothing was started."""
 
 
 class PortInUse(MixvllmError):

@@ -39,7 +39,12 @@ code = main(sys.argv[1:])
 heavy = {"torch", "vllm", "transformers", "tokenizers"} & set(sys.modules)
 json.dump([code, sorted(heavy)], open("imported.json", "w"))
 """
-    own = ["model=default", "model.name=m", f"server.python={make_interpreter(tmp_path, phase_s=0.005)}"]
+    own = [
+        "model=default",
+        "model.name=m",
+        f"server.python={make_interpreter(tmp_path, phase_s=0.005)}",
+        "preflight=warn",
+    ]
 
     subprocess.run([sys.executable, "-c", script, *own, "workload=probe"], check=True, capture_output=True)
 

@@ -47,6 +47,17 @@ def demo_model(
     raise typer.Exit(exit_code_of(make))
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def preflight(
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[OVERRIDE…]", autocompletion=_complete)] = None,
+) -> None:
+    """Tell whether this machine can run a configuration: GPUs, weights, memory, limits. Starts nothing."""
+    from mixvllm.cli.exits import exit_code_of
+    from mixvllm.cli.preflight import show_preflight
+
+    raise typer.Exit(exit_code_of(lambda: show_preflight(overrides or [])))
+
+
 @app.command()
 def explain(keys: Annotated[list[str], typer.Argument(metavar="KEY…", autocompletion=_complete)]) -> None:
     """Tell what a key, or an argument of vLLM, means: type, choices, default, flag, and which options set it."""

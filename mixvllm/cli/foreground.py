@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mixvllm.cli.preflight import look_ahead
 from mixvllm.cli.screen import Screen
 from mixvllm.config.load import Composed
 from mixvllm.runs.folder import RunFolder
@@ -21,6 +22,7 @@ def run_in_foreground(composed: Composed) -> int:
     screen = Screen(is_serving=config.workload.kind == "serve")
     with StopSignals() as signals:
         point = freeze(config, composed.overrides, find_installation(config.server.python), screen.say)
+        look_ahead(config, point.installation, point.command, screen.console)
         try:
             outcome = run_point(point, RunFolder.create(config.output_dir), signals, screen)
         finally:

@@ -49,14 +49,14 @@ class Screen:
     ) -> None:
         self._is_serving = is_serving
         self._ready_s = 0.0
-        self._console = console or _Console(stderr=True, highlight=False)
+        self.console = console or _Console(stderr=True, highlight=False)
         self._out = out or _to_stdout
         self._progress: Progress | None = None
 
     def say(self, line: str) -> None:
         """Show a line. Where the terminal is gone, the run goes on, and stops, unseen."""
         with suppress(OSError):
-            self._console.print(Text(line), soft_wrap=True)
+            self.console.print(Text(line), soft_wrap=True)
 
     def __call__(self, event: Event) -> None:
         """Show `event`."""
@@ -100,11 +100,11 @@ class Screen:
         self.say(f"{how}; nothing is left running")
 
     def _begin(self, words: str, event: Event) -> None:
-        if not self._console.is_terminal:
+        if not self.console.is_terminal:
             self.say(f"{event.elapsed_s:6.1f} s  {words} (process {event.fields['pid']})")
             return
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._progress = Progress(*columns, console=self.console, transient=True)
         self._progress.add_task(words, total=None)
         self._progress.start()
 

@@ -31,7 +31,13 @@ def run(tmp_path: Path) -> Iterator[Run]:
         folder = tmp_path / f"launch-{len(launches)}"
         folder.mkdir()
         python = make_interpreter(folder / "fake", phase_s=0.005, **script)
-        own = ["model=default", "model.name=some/model", f"server.python={python}", "server.drain_timeout_s=1"]
+        own = [
+            "model=default",
+            "model.name=some/model",
+            f"server.python={python}",
+            "server.drain_timeout_s=1",
+            "preflight=off",
+        ]
         launches.append(Launch(folder, [*own, *arguments], output=output))
         return launches[-1]
 
@@ -216,6 +222,45 @@ def test_a_run_without_a_vllm_says_how_to_get_one_and_leaves_no_folder(tmp_path:
 
     assert (done.returncode, "next: pip install" in done.stderr) == (1, True)
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_machine_that_cannot_run_it_is_told_before_anything_starts(run: Run) -> None:
+    one = run("preflight=strict", "server.env.CUDA_VISIBLE_DEVICES=99", "model.name=/no/such/model")
+
+    assert (one.exit_code(), (one.folder / "outputs").exists()) == (1, False)
+    assert "error: this machine cannot run it\n" in one.stderr
+    assert "weights: no folder /no/such/model\n    next: model.name=" in one.stderr
+
+
+def test_a_warned_run_goes_on_all_the_same(run: Run) -> None:
+    one = run("preflight=warn", "model.name=/no/such/model", "workload=probe")
+
+    assert (one.exit_code(), "no folder /no/such/model" in one.stderr) == (0, True)
+
+
+def test_the_preflight_alone_shows_every_line_and_starts_nothing(tmp_path: Path) -> None:
+    python = make_interpreter(tmp_path / "fake")
+    own = ["preflight", "model=default", "model.name=/no/such/model", f"server.python={python}"]
+
+    done = subprocess.run([*PROGRAM[:-1], *own], capture_output=True, text=True, cwd=tmp_path)
+
+    assert (done.returncode, done.stderr, (tmp_path / "outputs").exists()) == (1, "", False)
+    assert [word for word in ("engine", "GPUs", "weights", "port") if word not in done.stdout] == []
+
+
+def test_an_argument_that_the_release_does_not_have_is_refused_with_its_origin(run: Run) -> None:
+    one = run("+inference.schedulng_policy=fcfs", "+server.max_log_len=many")
+
+    assert (one.exit_code(), (one.folder / "outputs").exists()) == (2, False)
+    assert "error: inference.schedulng_policy=fcfs: is not an argument of vLLM 0.32.0; did you mean " in one.stderr
+    assert "error: server.max_log_len=many: must be an integer (from the command line)" in one.stderr
+
+
+def test_an_argument_without_a_key_reaches_vllm(run: Run) -> None:
+    one = run("dry_run=true", "+inference.kv_events_config.publisher=zmq", "+inference.max_loras=2")
+
+    assert one.exit_code() == 0
+    assert one.stdout.rstrip().endswith("""--kv-events-config '{"publisher":"zmq"}' --max-loras 2""")
 
 
 def test_the_configuration_is_shown_as_yaml(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
@@ -48,6 +48,8 @@ class ExperimentConfig(ServeConfig):
     workload: WorkloadConfig = Field(default_factory=WorkloadConfig)
     output_dir: Annotated[str, Field(min_length=1)] = "outputs"
     """Folder that run folders are made in."""
+    preflight: Literal["off", "warn", "strict"] = "strict"
+    """What this machine lacks for the run: strict = an error stops it, warn = it is only shown, off = not looked at."""
     dry_run: bool = False
     """Start nothing; print the command that would be."""
 

