@@ -59,6 +59,19 @@ def preflight(
 
 
 @app.command()
+def models(
+    config_dir: Annotated[
+        list[str] | None, typer.Option("--config-dir", help="Folder with models of your own.")
+    ] = None,
+) -> None:
+    """List the models of the catalogue: size, context, and how many GPUs of each class they take."""
+    from mixvllm.cli.exits import exit_code_of
+    from mixvllm.cli.models import show_models
+
+    raise typer.Exit(exit_code_of(lambda: show_models(config_dir or [])))
+
+
+@app.command()
 def explain(keys: Annotated[list[str], typer.Argument(metavar="KEY…", autocompletion=_complete)]) -> None:
     """Tell what a key, or an argument of vLLM, means: type, choices, default, flag, and which options set it."""
     from mixvllm.cli.exits import exit_code_of

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mixvllm.config.load.session import groups, hydra_session, source_folders
+
+
+def option_values(group: str, config_dirs: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
+    """Return what each option of `group` says over its `default`; interpolations stay as written."""
+    with hydra_session(config_dirs) as loader:
+        folders, options = source_folders(loader), groups(loader)[group]
+    values = {option: yaml.safe_load(_file(folders, group, option).read_text(encoding="utf-8")) for option in options}
+    default = values.pop("default", {})
+    return {option: {**default, **own} for option, own in values.items()}
 
 
 def options_that_set(key: str) -> list[str]:
@@ -19,11 +28,13 @@ def options_that_set(key: str) -> list[str]:
             if "/" in group:
                 continue
             for option in options:
-                file = next(
-                    f for folder in source_folders(loader) if (f := folder / group / f"{option}.yaml").is_file()
-                )
+                file = _file(source_folders(loader), group, option)
                 found += [f"{group}={option}: {value}" for value in _values(file, group, key) if option != "default"]
     return found
+
+
+def _file(folders: Iterable[Path], group: str, option: str) -> Path:
+    return next(file for folder in folders if (file := folder / group / f"{option}.yaml").is_file())
 
 
 def _values(file: Path, group: str, key: str) -> Iterator[Any]:
