@@ -30,6 +30,6 @@ def test_every_model_is_listed_with_what_it_takes(capsys: pytest.CaptureFixture[
     show_models([])
 
     lines = capsys.readouterr().out.splitlines()
-    row = next(line.split() for line in lines if line.startswith("llama3_8b "))
+    row = next(line.split() for line in lines if line.split()[:1] == ["llama3_8b"])
     assert row == ["llama3_8b", "meta-llama/Llama-3.1-8B-Instruct", "15", "131,072", "1", "1", "1", "1"]
     assert len([line for line in lines if "/" in line]) >= 25
