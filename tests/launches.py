@@ -18,18 +18,25 @@ PROGRAM = [sys.executable, "-m", "mixvllm.cli.app", "launch"]
 class Launch:
     """The launcher with `arguments`, in `folder`, its output in files there, or in the file descriptor `output`.
 
+    `wrapper` is what it is started by.
+
     Every process that descends from it and was seen by `note_processes` is ended by `end`.
     """
 
     def __init__(
-        self, folder: Path, arguments: Sequence[str], deadline_s: float = 30.0, output: int | None = None
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        deadline_s: float = 30.0,
+        output: int | None = None,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self._deadline_s = deadline_s
         self._seen: set[psutil.Process] = set()
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*PROGRAM, *arguments],
+                [*wrapper, *PROGRAM, *arguments],
                 cwd=folder,
                 stdout=output or stdout,
                 stderr=output or stderr,

@@ -84,6 +84,20 @@ def explain(keys: Annotated[list[str], typer.Argument(metavar="KEY…", autocomp
     raise typer.Exit(exit_code_of(show))
 
 
+@app.command("import", context_settings={"ignore_unknown_options": True})
+def import_(
+    words: Annotated[list[str] | None, typer.Argument(metavar="-- vllm serve …")] = None,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print an experiment file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print overrides and remarks as JSON.")] = False,
+) -> None:
+    """Turn a vLLM command line into overrides: as words after --, as one text in quotes, or - to read it from stdin."""
+    from mixvllm.cli.exits import exit_code_of
+    from mixvllm.cli.import_ import import_words
+
+    form = "yaml" if as_yaml else "json" if as_json else "command"
+    raise typer.Exit(exit_code_of(lambda: import_words(words or [], form)))
+
+
 @app.command()
 def version() -> None:
     """Show the version."""

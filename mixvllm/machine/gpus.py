@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,11 +32,13 @@ class GpuProcess:
     Args:
         name: of its program; `?` where the system does not tell.
         memory_gib: GiB of that GPU.
+        is_orphan: whether it is an engine of this user whose server is gone; nobody will use it again.
     """
 
     pid: int
     name: str
     memory_gib: float
+    is_orphan: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,13 @@ def _ask_driver(index: int) -> Gpu:
 
 def _ask_processes(handle: object) -> Iterator[GpuProcess]:
     for held in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        memory_gib = _gib(held.usedGpuMemory or 0)
         try:
-            name = psutil.Process(held.pid).name()
+            process = psutil.Process(held.pid)
+            is_orphan = process.ppid() == 1 and process.uids().real == os.getuid() and process.name().startswith("VLLM")
+            yield GpuProcess(held.pid, process.name(), memory_gib, is_orphan)
         except psutil.Error:
-            name = "?"
-        yield GpuProcess(held.pid, name, _gib(held.usedGpuMemory or 0))
+            yield GpuProcess(held.pid, "?", memory_gib)
 
 
 def _ask_torch(python: str) -> GpuInfo:

@@ -210,8 +210,9 @@ class Server:
             self._tree.wait_gone(self._stop_limits.leftovers_s)
 
     def _is_port_left(self) -> bool:
+        """Whether somebody still listens on the port, once it was shown to be ours; before, it may be another's."""
         deadline = time.monotonic() + self._stop_limits.port_s
-        while (is_left := is_listening(self.address.lease.port)) and time.monotonic() < deadline:
+        while (is_left := self.is_ready and is_listening(self.address.lease.port)) and time.monotonic() < deadline:
             time.sleep(_TICK_S)
         return is_left
 
@@ -296,5 +297,6 @@ class Server:
 
 def _exit_words(status: int) -> str:
     if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
+        known = -status in set(signal.Signals)
+        return f"killed by {signal.Signals(-status).name if known else f'signal {-status}'}"
     return f"exit status {status}" + (", which vLLM also gives when its engine dies" if status == 0 else "")

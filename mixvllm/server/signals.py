@@ -21,6 +21,8 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         for number in _STOP_SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup, which asks to outlive the terminal
             self._before[number] = signal.signal(number, self._record)
         return self
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ Run = Callable[..., Launch]
 def run(tmp_path: Path) -> Iterator[Run]:
     launches: list[Launch] = []
 
-    def run_one(*arguments: str, output: int | None = None, **script: Any) -> Launch:
+    def run_one(*arguments: str, output: int | None = None, wrapper: Sequence[str] = (), **script: Any) -> Launch:
         folder = tmp_path / f"launch-{len(launches)}"
         folder.mkdir()
         python = make_interpreter(folder / "fake", phase_s=0.005, **script)
@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
             "server.drain_timeout_s=1",
             "preflight=off",
         ]
-        launches.append(Launch(folder, [*own, *arguments], output=output))
+        launches.append(Launch(folder, [*own, *arguments], output=output, wrapper=wrapper))
         return launches[-1]
 
     yield run_one
@@ -101,6 +101,15 @@ def test_a_terminal_that_is_gone_does_not_disturb_the_stop(run: Run) -> None:
     os.kill(one.process.pid, signal.SIGHUP)
 
     assert (one.exit_code(), one.living(), one.record("status.json")["was_killed"]) == (129, [], False)
+
+
+def test_a_launch_under_nohup_outlives_its_terminal(run: Run) -> None:
+    one = run(wrapper=["nohup"])
+    one.wait_ready()
+    os.kill(one.process.pid, signal.SIGHUP)
+    os.kill(one.process.pid, signal.SIGTERM)
+
+    assert (one.exit_code(), one.living()) == (143, [])
 
 
 def test_a_second_signal_kills_at_once(run: Run) -> None:

@@ -27,8 +27,10 @@ def is_open(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
 
 
-def ask(url: str, prompt: str, **headers: str) -> httpx.Response:
-    body = {"model": "demo", "messages": [{"role": "user", "content": prompt}], "temperature": 0}
+def ask(url: str, prompt: str, key: str = "", **fields: float) -> httpx.Response:
+    """Ask for an answer of at most 64 tokens; `fields` go with the request."""
+    body = {"model": "demo", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64, **fields}
+    headers = {"Authorization": f"Bearer {key}"}
     return httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=60, trust_env=False)
 
 
@@ -59,7 +61,7 @@ def test_the_client_snippet_answers_as_pasted(keyed: Launch) -> None:
 def test_the_demo_model_recites_its_text(keyed: Launch) -> None:
     key = (keyed.run_folder() / "api_key").read_text()
 
-    answer = ask(keyed.wait_ready(), "Tell me a story.", Authorization=f"Bearer {key}")
+    answer = ask(keyed.wait_ready(), "Tell me a story.", key)
 
     assert STORY in answer.json()["choices"][0]["message"]["content"]
 
@@ -83,6 +85,16 @@ def test_the_server_takes_the_generation_defaults(keyed: Launch) -> None:
     log = (keyed.run_folder() / "server.log").read_text(errors="replace")
 
     assert "'override_generation_config': {'temperature': 0.0}" in log
+
+
+def test_a_default_of_the_server_changes_answers_until_a_request_states_its_own(launch_demo: LaunchDemo) -> None:
+    one = launch_demo("generation=greedy", "generation.repetition_penalty=1.9")
+    url = one.wait_ready()
+
+    by_default, by_request = ask(url, "Tell me a story."), ask(url, "Tell me a story.", repetition_penalty=1.0)
+
+    told = [answer.json()["choices"][0]["message"]["content"] for answer in (by_default, by_request)]
+    assert (told[0] != told[1], STORY in told[1]) == (True, True)
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

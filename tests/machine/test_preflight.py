@@ -15,6 +15,7 @@ from mixvllm.machine.gpus import Gpu, GpuInfo, GpuProcess
 from mixvllm.machine.preflight import Check, run_preflight
 from mixvllm.machine.preflight.devices import check_devices, visible_gpus
 from mixvllm.machine.preflight.engine import check_engine, parse_version
+from mixvllm.machine.preflight.fit import check_fit
 from mixvllm.machine.preflight.limits import check_limits
 from mixvllm.machine.preflight.weights import check_weights, has_token
 
@@ -115,6 +116,14 @@ def test_a_gpu_that_another_process_holds_names_it_and_what_would_fit() -> None:
 
     assert (check.verdict, "process 4121 (python, 70 GiB)" in check.finding) == ("error", True)
     assert check.mend.endswith("inference.gpu_memory_utilization=0.10")
+
+
+def test_an_engine_that_a_dead_server_left_is_named_to_be_ended() -> None:
+    held = gpu(0, free=10.0, processes=(GpuProcess(77, "VLLM::EngineCore", 70.0, is_orphan=True),))
+
+    check = only(check_devices(config(), GpuInfo((held,)), {}), "GPU memory")
+
+    assert ("left by a dead server" in check.finding, check.mend.startswith("kill 77, or ")) == (True, True)
 
 
 def test_a_gpu_with_enough_free_for_a_lower_utilization_is_fine() -> None:
@@ -251,3 +260,62 @@ def test_every_finding_that_is_not_ok_names_what_mends_it() -> None:
     )
 
     assert [check for check in checks if check.verdict != "ok" and not check.mend] == []
+
+
+LLAMA_8B = json.loads((Path(__file__).parent / "model_configs" / "llama_3_1_8b.json").read_text(encoding="utf-8"))
+
+
+def llama(folder: Path) -> Path:
+    """Write the config and the index of Llama 3.1 8B, without its weights."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
+    metadata = {"metadata": {"total_size": 16_060_522_496}, "weight_map": {}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(metadata))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "inference", "verdict", "mend"),
+    [
+        (80.0, {"max_model_len": 8192}, "ok", ""),
+        (24.0, {"max_model_len": 8192}, "ok", ""),
+        (24.0, {}, "error", "inference.max_model_len <= "),
+        (12.0, {"max_model_len": 4096}, "error", "inference.tensor_parallel_size >= 2"),
+    ],
+)
+def test_a_model_is_weighed_by_its_own_config(
+    tmp_path: Path, memory_gib: float, inference: dict[str, Any], verdict: str, mend: str
+) -> None:
+    card = Gpu(0, "card", memory_gib, memory_gib - 0.1, (9, 0))
+
+    check = only(check_fit(config(inference=inference), llama(tmp_path / "llama"), [card]), "memory")
+
+    assert (check.verdict, mend in check.mend) == (verdict, True)
+
+
+def test_a_fitting_model_shows_how_much_fits(tmp_path: Path) -> None:
+    checks = check_fit(config(inference={"max_model_len": 8192}), llama(tmp_path / "llama"), [gpu(0)])
+
+    assert "sequences of 8,192" in only(checks, "memory").finding
+
+
+def test_heads_that_the_gpus_cannot_share_evenly_are_an_error(tmp_path: Path) -> None:
+    checks = check_fit(config(inference={"tensor_parallel_size": 3}), llama(tmp_path / "llama"), [])
+
+    check = only(checks, "heads")
+    assert (check.verdict, check.mend) == ("error", "inference.tensor_parallel_size=2")
+
+
+@pytest.mark.parametrize(("weights_gib", "size", "verdict"), [(131.4, 1, "error"), (131.4, 2, "ok"), (None, 1, "ok")])
+def test_a_model_that_is_not_here_is_weighed_by_the_catalogue(
+    weights_gib: float | None, size: int, verdict: str
+) -> None:
+    asked = config(model={"name": "a/b", "weights_gib": weights_gib}, inference={"tensor_parallel_size": size})
+
+    assert only(check_fit(asked, None, [gpu(index) for index in range(size)]), "memory").verdict == verdict
+
+
+def test_a_config_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+
+    assert only(check_fit(config(), tmp_path, []), "model").verdict == "error"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mixvllm.config.schema import ServeConfig
-from mixvllm.machine.gpus import get_gpu_info
+from mixvllm.machine.gpus import GpuInfo, get_gpu_info
 from mixvllm.machine.preflight.check import Check
-from mixvllm.machine.preflight.devices import check_devices
+from mixvllm.machine.preflight.devices import check_devices, serving_gpus
 from mixvllm.machine.preflight.engine import check_engine
+from mixvllm.machine.preflight.fit import check_fit
 from mixvllm.machine.preflight.limits import check_limits
-from mixvllm.machine.preflight.weights import check_weights
+from mixvllm.machine.preflight.weights import check_weights, model_folder
 
 
 def run_preflight(
@@ -25,13 +26,14 @@ def run_preflight(
         python: its interpreter.
         environment: what the server will have.
     """
-    checks = list(check_engine(config, version, python))
-    info = None if is_cpu else get_gpu_info()
-    if info is not None:
-        checks += check_devices(config, info, environment)
-    checks += check_weights(config, environment)
-    checks += check_limits(config, environment)
-    return checks
+    info = GpuInfo() if is_cpu else get_gpu_info()
+    return [
+        *check_engine(config, version, python),
+        *([] if is_cpu else check_devices(config, info, environment)),
+        *check_weights(config, environment),
+        *check_fit(config, model_folder(config, environment), serving_gpus(config, info, environment)),
+        *check_limits(config, environment),
+    ]
 
 
 __all__ = ["Check", "run_preflight"]

@@ -42,6 +42,15 @@ def check_devices(config: ServeConfig, info: GpuInfo, environment: Mapping[str, 
     yield from _check_capability(config, used)
 
 
+def serving_gpus(config: ServeConfig, info: GpuInfo, environment: Mapping[str, str]) -> list[Gpu]:
+    """Return the GPUs that a server of `config` would take; none where they cannot be told, or are too few."""
+    try:
+        visible = visible_gpus(info.gpus, environment.get("CUDA_VISIBLE_DEVICES")) or []
+    except LookupError:
+        return []
+    return visible[: config.inference.num_gpus] if len(visible) >= config.inference.num_gpus else []
+
+
 def visible_gpus(gpus: Sequence[Gpu], listed: str | None) -> list[Gpu] | None:
     """Return the GPUs that `CUDA_VISIBLE_DEVICES=listed` leaves, in its order; None where it names MIG instances.
 
@@ -79,7 +88,9 @@ def _check_free_memory(config: ServeConfig, gpus: Sequence[Gpu]) -> Iterator[Che
             continue
         fits = max(0.0, gpu.free_memory_gib / gpu.total_memory_gib - 0.02)
         finding = f"GPU {gpu.id}: {gpu.free_memory_gib:g} GiB free, {wanted:.1f} wanted; {_holders(gpu.processes)}"
-        yield error("GPU memory", finding, f"end what holds it, or inference.gpu_memory_utilization={fits:.2f}")
+        orphans = " ".join(str(held.pid) for held in gpu.processes if held.is_orphan)
+        end = f"kill {orphans}" if orphans else "end what holds it"
+        yield error("GPU memory", finding, f"{end}, or inference.gpu_memory_utilization={fits:.2f}")
     if all(gpu.free_memory_gib >= gpu.total_memory_gib * utilization for gpu in gpus):
         yield ok("GPU memory", f"{min(gpu.free_memory_gib for gpu in gpus):g} GiB free on each")
 
@@ -87,7 +98,8 @@ def _check_free_memory(config: ServeConfig, gpus: Sequence[Gpu]) -> Iterator[Che
 def _holders(processes: Sequence[GpuProcess]) -> str:
     if not processes:
         return "held by processes that the driver does not name"
-    return "held by " + ", ".join(f"process {held.pid} ({held.name}, {held.memory_gib:g} GiB)" for held in processes)
+    words = (f"{held.name}, {held.memory_gib:g} GiB{', left by a dead server' * held.is_orphan}" for held in processes)
+    return "held by " + ", ".join(f"process {held.pid} ({what})" for held, what in zip(processes, words, strict=True))
 
 
 def _check_capability(config: ServeConfig, gpus: Sequence[Gpu]) -> Iterator[Check]:

@@ -53,7 +53,11 @@ def check_weights(config: ServeConfig, environment: Mapping[str, str]) -> Iterat
     else:
         token = "a token is set" if has_token(environment) else "no token is set, which gated models need"
         size = f", {config.model.weights_gib:g} GiB" if config.model.weights_gib else ""
-        yield warning("weights", f"{config.model.name} will be fetched from the hub{size}; {token}", f"hf download {config.model.name}, before")
+        yield warning(
+            "weights",
+            f"{config.model.name} will be fetched from the hub{size}; {token}",
+            f"hf download {config.model.name}, before",
+        )
 
 
 def has_token(environment: Mapping[str, str]) -> bool:
