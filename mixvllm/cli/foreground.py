@@ -22,7 +22,7 @@ def run_in_foreground(composed: Composed) -> int:
     screen = Screen(is_serving=config.workload.kind == "serve")
     with StopSignals() as signals:
         point = freeze(config, composed.overrides, find_installation(config.server.python), screen.say)
-        look_ahead(config, point.installation, point.command, screen.console)
+        look_ahead(config, point.installation, point.command)
         try:
             outcome = run_point(point, RunFolder.create(config.output_dir), signals, screen)
         finally:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from mixvllm.cli.arguments import parse_arguments
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
@@ -18,10 +15,8 @@ from mixvllm.machine.preflight import Check, run_preflight
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.vllm.installation import Installation, find_installation
 
-_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
-
-def look_ahead(config: ExperimentConfig, installation: Installation, command: ServerCommand, console: Console) -> None:
+def look_ahead(config: ExperimentConfig, installation: Installation, command: ServerCommand) -> None:
     """Look at what this machine lacks for `config`, show it where it is anything, and refuse where it must fail.
 
     Raises:
@@ -31,7 +26,9 @@ def look_ahead(config: ExperimentConfig, installation: Installation, command: Se
         return
     checks = checks_for(config, installation, command)
     if any(check.verdict != "ok" for check in checks):
-        console.print(preflight_table(checks))
+        from mixvllm.cli.preflight_table import print_table  # needs a library that holds up no start without a finding
+
+        print_table(checks, sys.stderr)
     errors = [check for check in checks if check.verdict == "error"]
     if errors and config.preflight == "strict":
         raise PreflightFailed(_refusal(errors))
@@ -39,11 +36,13 @@ def look_ahead(config: ExperimentConfig, installation: Installation, command: Se
 
 def show_preflight(argv: Sequence[str]) -> int:
     """Print the whole table for what `argv` composes to; return 1 where there is an error, else 0."""
+    from mixvllm.cli.preflight_table import print_table
+
     arguments = parse_arguments(argv)
     config = load_experiment(arguments.overrides, arguments.config_dirs).config
     installation = find_installation(config.server.python)
     checks = checks_for(config, installation, server_command(config, installation))
-    Console().print(preflight_table(checks))
+    print_table(checks, sys.stdout)
     return EXIT_FAILED if any(check.verdict == "error" for check in checks) else EXIT_OK
 
 
@@ -56,16 +55,6 @@ def checks_for(config: ExperimentConfig, installation: Installation, command: Se
         python=installation.python,
         environment={**os.environ, **command.environment},
     )
-
-
-def preflight_table(checks: Sequence[Check]) -> Table:
-    """Return a line for each check: verdict, what was looked at, what was found, what mends it."""
-    table = Table(box=box.SIMPLE, pad_edge=False, title="preflight", title_justify="left")
-    for heading in ("", "what", "found", "what mends it"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        table.add_row(f"[{_STYLES[check.verdict]}]{check.verdict}[/]", check.subject, check.finding, check.mend)
-    return table
 
 
 def _refusal(errors: Sequence[Check]) -> str:

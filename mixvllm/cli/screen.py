@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mixvllm.runs.journal import Event
 from mixvllm.server.server import Server
+
+if TYPE_CHECKING:
+    from mixvllm.cli.live import LiveLine
 
 PHASE_WORDS = {
     "imports": "importing vLLM",
@@ -28,35 +27,36 @@ PHASE_WORDS = {
 }
 
 
-class _Console(Console):
-    """Goes on where nobody reads any more; rich itself would end the process, and leave the server to its fate."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-
-
 class Screen:
     """Shows a run. Progress goes to stderr, what is for use (how to reach the server, an answer) to stdout.
 
     Args:
         is_serving: whether the server goes on serving once it is ready, so that people will use it.
-        console: for progress; the default writes to stderr.
+        stream: for progress; None = stderr.
+        is_terminal: whether `stream` is one; None asks it.
         out: takes text for stdout.
     """
 
     def __init__(
-        self, *, is_serving: bool, console: Console | None = None, out: Callable[[str], None] | None = None
+        self,
+        *,
+        is_serving: bool,
+        stream: TextIO | None = None,
+        is_terminal: bool | None = None,
+        out: Callable[[str], None] | None = None,
     ) -> None:
         self._is_serving = is_serving
-        self._ready_s = 0.0
-        self.console = console or _Console(stderr=True, highlight=False)
+        self._stream = stream or sys.stderr
+        self._is_terminal = self._stream.isatty() if is_terminal is None else is_terminal
         self._out = out or _to_stdout
-        self._progress: Progress | None = None
+        self._ready_s = 0.0
+        self._live: LiveLine | None = None
 
     def say(self, line: str) -> None:
         """Show a line. Where the terminal is gone, the run goes on, and stops, unseen."""
         with suppress(OSError):
-            self.console.print(Text(line), soft_wrap=True)
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
 
     def __call__(self, event: Event) -> None:
         """Show `event`."""
@@ -75,20 +75,19 @@ class Screen:
 
     def close(self) -> None:
         """End the live line, if there is one."""
-        if self._progress is not None:
-            with suppress(OSError):
-                self._progress.stop()
-            self._progress = None
+        if self._live is not None:
+            self._live.close()
+            self._live = None
 
     def _show_spawned(self, event: Event) -> None:
         self._begin(PHASE_WORDS["imports"], event)
 
     def _show_phase(self, event: Event) -> None:
         words = PHASE_WORDS[event.fields["phase"]]
-        if self._progress is None:
+        if self._live is None:
             self.say(f"{event.elapsed_s:6.1f} s  {words}")
         else:
-            self._progress.update(self._progress.task_ids[0], description=words)
+            self._live.show(words)
 
     def _show_draining(self, event: Event) -> None:
         limit_s = event.fields["timeout_s"]
@@ -100,13 +99,12 @@ class Screen:
         self.say(f"{how}; nothing is left running")
 
     def _begin(self, words: str, event: Event) -> None:
-        if not self.console.is_terminal:
+        if not self._is_terminal:
             self.say(f"{event.elapsed_s:6.1f} s  {words} (process {event.fields['pid']})")
             return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self.console, transient=True)
-        self._progress.add_task(words, total=None)
-        self._progress.start()
+        from mixvllm.cli.live import LiveLine  # the server is starting already: this import costs no time
+
+        self._live = LiveLine(words, self._stream)
 
     def show_ready(self, server: Server) -> None:
         """Show that `server` is ready; where it goes on serving also how to use it, its log, how to stop it."""

@@ -9,9 +9,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import psutil
-import pynvml
-
 _TORCH_TIMEOUT_S = 60.0  # an import of torch and the initialisation of a device
 
 _TORCH_SCRIPT = """
@@ -82,6 +79,8 @@ class GpuInfo:
 
 def get_gpu_info() -> GpuInfo:
     """Return the GPUs of this machine; an empty `GpuInfo` where there is none. Never raises for want of a GPU."""
+    import pynvml
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -95,6 +94,8 @@ def get_gpu_info() -> GpuInfo:
 
 
 def _ask_driver(index: int) -> Gpu:
+    import pynvml
+
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return Gpu(
@@ -109,6 +110,9 @@ def _ask_driver(index: int) -> Gpu:
 
 
 def _ask_processes(handle: object) -> Iterator[GpuProcess]:
+    import psutil
+    import pynvml
+
     for held in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
         memory_gib = _gib(held.usedGpuMemory or 0)
         try:

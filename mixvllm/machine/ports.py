@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from mixvllm.errors import PortInUse
 
 AUTO_PORTS = range(8000, 9000)
@@ -92,17 +90,23 @@ def _is_free(host: str, port: int) -> bool:
 
 def _only_waits(port: int) -> bool:
     """Whether only closed connections (TIME_WAIT) of an earlier server keep `port`; vLLM can bind over those."""
+    import psutil
+
     held = [link for link in psutil.net_connections(kind="tcp") if link.laddr and link.laddr.port == port]
     return bool(held) and all(link.status == psutil.CONN_TIME_WAIT for link in held)
 
 
 def _listeners(port: int) -> list[int | None]:
     """Return the process ids that listen on `port`; None for those of other users, whom the system does not name."""
+    import psutil
+
     links = psutil.net_connections(kind="tcp")
     return [link.pid for link in links if link.status == psutil.CONN_LISTEN and link.laddr and link.laddr.port == port]
 
 
 def _holder(port: int) -> str:
+    import psutil
+
     pids = [pid for pid in _listeners(port) if pid]
     if not pids:
         return f"port {port} is in use by another launcher of yours, or by a process that this user may not see"

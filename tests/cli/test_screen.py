@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Any
 
 import pytest
-from rich.console import Console
 
 from mixvllm.cli.screen import PHASE_WORDS, Screen
 from mixvllm.runs.journal import Event
@@ -23,9 +21,9 @@ STOP = [
 ]
 
 
-def show(events: list[Event], **console: Any) -> str:
+def show(events: list[Event], *, is_terminal: bool = False) -> str:
     text = io.StringIO()
-    screen = Screen(is_serving=True, console=Console(file=text, width=80, highlight=False, **console))
+    screen = Screen(is_serving=True, stream=text, is_terminal=is_terminal)
     for event in events:
         screen(event)
     screen.close()
@@ -42,7 +40,7 @@ def test_off_a_terminal_each_phase_is_a_plain_line() -> None:
 
 
 def test_on_a_terminal_one_line_shows_phase_and_time() -> None:
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", show(START, force_terminal=True))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", show(START, is_terminal=True))
 
     assert re.search(r"loading weights 0:00:0\d", text)
     assert "\n".join(text.split("\r")).count("importing vLLM (process") == 0
