@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mixvllm.config import keys
@@ -37,7 +40,7 @@ _REFUSED = {
 }
 """Arguments that a watched server cannot have."""
 
-_FORMER = {
+_INSTEAD = {
     "swap_space": "vLLM has no CPU swap any more; kv_offloading_size may serve",
     "task": "use runner and convert",
     "guided_decoding_backend": "use structured_outputs_config.backend",
@@ -53,7 +56,9 @@ _FORMER = {
     "use_v2_block_manager": "there is only one block manager now",
     "device": "vLLM finds the device by itself",
 }
-"""Arguments of earlier releases, and what to do instead."""
+"""What to do instead of arguments that vLLM no longer has."""
+
+_OTHER_RELEASES = Path(__file__).parent / "data" / "other_releases.json"
 
 
 def extra_arguments(config: ServeConfig) -> dict[str, Any]:
@@ -119,12 +124,24 @@ def typed_key(name: str) -> str | None:
 
 def _unknown(name: str, release: Release) -> str:
     what = f"is not an argument of vLLM {release.version}"
-    if name in _FORMER:
-        return f"{what} (it was in an earlier one): {_FORMER[name]}"
+    other = other_releases().get(name.replace("-", "_"))
+    if other is not None:
+        instead = _INSTEAD.get(name)
+        return f"{what}, vLLM {other} has it" + (f": {instead}" if instead else "")
     near = keys.nearest(name, release.arguments)
     if near is None:
         return what
     return f"{what}; did you mean {_TAKEN.get(near) or typed_key(near) or near}?"
+
+
+@cache
+def other_releases() -> dict[str, str]:
+    """Return arguments that the supported release does not have, each with the latest release that does.
+
+    Source: the flags in the argument parsers of the last patch of every minor release from 0.4 to 0.33.
+    """
+    named: dict[str, str] = json.loads(_OTHER_RELEASES.read_text(encoding="utf-8"))
+    return named
 
 
 def _variable_faults(config: ServeConfig, release: Release) -> Iterator[Fault]:

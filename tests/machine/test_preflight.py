@@ -95,6 +95,7 @@ def test_a_gpu_that_is_not_there_is_an_error(listed: str) -> None:
         ([gpu(0), gpu(1)], {"CUDA_VISIBLE_DEVICES": "1"}, 2, "error"),
         ([gpu(0), gpu(1)], {"CUDA_VISIBLE_DEVICES": "7"}, 1, "error"),
         ([gpu(0)], {"CUDA_VISIBLE_DEVICES": "MIG-1234"}, 1, "warning"),
+        ([gpu(0)], {"CUDA_VISIBLE_DEVICES": "MIG-1234"}, 2, "error"),
     ],
 )
 def test_the_visible_gpus_must_be_enough(gpus: list[Gpu], environment: dict[str, str], size: int, verdict: str) -> None:

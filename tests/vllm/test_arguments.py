@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mixvllm import ModelConfig, ServeConfig, build_vllm_command
 from mixvllm.vllm.arguments import Argument
-from mixvllm.vllm.check import check_release, typed_key
+from mixvllm.vllm.check import check_release, other_releases, typed_key
 from mixvllm.vllm.release import SUPPORTED_RELEASE, snapshot
 from tests.vllm.values import LAUNCHERS_OWN, SETTABLE, value_for
 
@@ -91,12 +91,17 @@ def test_any_word_that_is_no_argument_is_refused(word: str) -> None:
         ("server", "api_key", "x", "has a key of its own: server.api_key"),
         ("server", "hf_token", "x", "is a secret: export HF_TOKEN"),
         ("server", "headless", True, "nothing to watch"),
-        ("inference", "swap_space", 4, "(it was in an earlier one)"),
+        ("inference", "swap_space", 4, "is not an argument of vLLM 0.32.0, vLLM 0.17.1 has it: "),
+        ("inference", "watchdog_config", {}, "vLLM 0.33.0 has it"),
         ("inference", "logits_processors", [], "must have at least one entry"),
     ],
 )
 def test_a_refusal_says_what_to_do(section: str, name: str, value: Any, words: str) -> None:
     assert words in " ".join(problems(with_extra(name, value, section)))
+
+
+def test_an_argument_of_another_release_alone_is_not_one_of_this() -> None:
+    assert [name for name in other_releases() if RELEASE.find(name)] == []
 
 
 def test_a_secret_is_not_repeated() -> None:

@@ -198,7 +198,7 @@ def test_a_word_that_is_not_understood_is_not_shown(arguments: str) -> None:
         ("vllm serve m --model n", ["is given twice"]),
         ("vllm serve m n", ["words that belong to no argument"]),
         ("vllm serve m --max-num-sqes 4 --foo", ["--max-num-sqes: ", "inference.max_num_seqs?", "--foo: is not an"]),
-        ("vllm serve m --swap-space 4", ["--swap-space: ", "was in an earlier one"]),
+        ("vllm serve m --swap-space 4", ["--swap-space: ", "vLLM 0.17.1 has it"]),
         ("vllm serve m --max-num-seqs", ["--max-num-seqs: needs a value"]),
         ("vllm serve m --max-num-seqs many", ["--max-num-seqs=many: must be an integer"]),
         ("vllm serve m --enforce-eager=true", ["--enforce-eager: takes no value"]),

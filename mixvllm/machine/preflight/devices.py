@@ -28,9 +28,7 @@ def check_devices(config: ServeConfig, info: GpuInfo, environment: Mapping[str, 
         yield error("GPUs", f"CUDA_VISIBLE_DEVICES={listed}: {problem}", "name GPUs that nvidia-smi -L lists")
         return
     if visible is None:
-        yield warning(
-            "GPUs", f"CUDA_VISIBLE_DEVICES={listed} names parts of GPUs (MIG), which are not looked at", "none"
-        )
+        yield _check_instances((listed or "").split(","), needed)
         return
     if len(visible) < needed:
         how = f"{len(visible)} visible of {info.gpu_count}" if listed is not None else f"{info.gpu_count} here"
@@ -40,6 +38,14 @@ def check_devices(config: ServeConfig, info: GpuInfo, environment: Mapping[str, 
     yield ok("GPUs", f"{needed} of {len(visible)} visible: {used[0].name}, {used[0].total_memory_gib:g} GiB each")
     yield from _check_free_memory(config, used)
     yield from _check_capability(config, used)
+
+
+def _check_instances(names: Sequence[str], needed: int) -> Check:
+    """Judge MIG instances by their number: how much memory each has is not known by its name."""
+    found = f"{len(names)} MIG instances named, {needed} needed"
+    if len(names) < needed:
+        return error("GPUs", found, f"inference.tensor_parallel_size={len(names)}, or name more")
+    return warning("GPUs", f"{found}; their memory is not looked at", "name whole GPUs to have it looked at")
 
 
 def serving_gpus(config: ServeConfig, info: GpuInfo, environment: Mapping[str, str]) -> list[Gpu]:
