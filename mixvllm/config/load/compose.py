@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException, MissingConfigException
@@ -17,9 +16,10 @@ from pydantic import ValidationError
 
 from mixvllm.config import keys
 from mixvllm.config.faults import faults_of
+from mixvllm.config.load.hydra_tree import compose_tree
 from mixvllm.config.load.origin import origin_of, origin_of_option, shown
 from mixvllm.config.load.overrides import CheckedOverrides, check_overrides
-from mixvllm.config.load.session import CONFIG_NAME, groups, hydra_session
+from mixvllm.config.load.session import groups, hydra_session
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import ConfigError, Fault
 
@@ -74,7 +74,7 @@ def load_experiment(overrides: Sequence[str], config_dirs: Sequence[str | Path] 
 def _composed(checked: CheckedOverrides, loader: ConfigLoader) -> DictConfig:
     """Return what Hydra composes, which fails on files that are broken or name each other wrongly."""
     try:
-        return hydra.compose(CONFIG_NAME, list(checked.accepted))
+        return compose_tree(checked.accepted, loader)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError([*checked.faults, _composition_fault(error, checked, loader)]) from error
 

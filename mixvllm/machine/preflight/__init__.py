@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine.gpus import GpuInfo, get_gpu_info
 from mixvllm.machine.preflight.check import Check
 from mixvllm.machine.preflight.devices import check_devices, serving_gpus
 from mixvllm.machine.preflight.engine import check_engine
-from mixvllm.machine.preflight.fit import check_fit
 from mixvllm.machine.preflight.limits import check_limits
 from mixvllm.machine.preflight.weights import check_weights, model_folder
 
@@ -31,9 +30,18 @@ def run_preflight(
         *check_engine(config, version, python),
         *([] if is_cpu else check_devices(config, info, environment)),
         *check_weights(config, environment),
-        *check_fit(config, model_folder(config, environment), serving_gpus(config, info, environment)),
+        *_check_fit(config, info, environment),
         *check_limits(config, environment),
     ]
+
+
+def _check_fit(config: ServeConfig, info: GpuInfo, environment: Mapping[str, str]) -> Iterable[Check]:
+    gpus = serving_gpus(config, info, environment)
+    if not gpus and config.model.num_attention_heads is not None:
+        return ()  # the heads were looked at with the configuration, and there is no GPU to fill
+    from mixvllm.machine.preflight.fit import check_fit
+
+    return check_fit(config, model_folder(config, environment), gpus)
 
 
 __all__ = ["Check", "run_preflight"]
