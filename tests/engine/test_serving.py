@@ -88,13 +88,13 @@ def test_the_server_takes_the_generation_defaults(keyed: Launch) -> None:
 
 
 def test_a_default_of_the_server_changes_answers_until_a_request_states_its_own(launch_demo: LaunchDemo) -> None:
-    one = launch_demo("generation=greedy", "generation.repetition_penalty=1.9")
+    one = launch_demo("generation.temperature=50.0")  # at which even a model that knows its text by heart babbles
     url = one.wait_ready()
 
-    by_default, by_request = ask(url, "Tell me a story."), ask(url, "Tell me a story.", repetition_penalty=1.0)
+    by_default, by_request = ask(url, "Tell me a story."), ask(url, "Tell me a story.", temperature=0.0)
 
     told = [answer.json()["choices"][0]["message"]["content"] for answer in (by_default, by_request)]
-    assert (told[0] != told[1], STORY in told[1]) == (True, True)
+    assert [STORY in text for text in told] == [False, True]
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
