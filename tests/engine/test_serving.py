@@ -18,8 +18,8 @@ import pytest
 from tests.engine.conftest import LaunchDemo
 from tests.launches import Launch
 
-STORY = "mountain"
-"""A word of the demo model's own story, which random weights would not say."""
+STORY = "High on the mountain, above the last pine"
+"""How the demo model's own story begins, which no model says by chance."""
 
 
 def is_open(url: str) -> bool:
@@ -88,7 +88,7 @@ def test_the_server_takes_the_generation_defaults(keyed: Launch) -> None:
 
 
 def test_a_default_of_the_server_changes_answers_until_a_request_states_its_own(launch_demo: LaunchDemo) -> None:
-    one = launch_demo("generation.temperature=50.0")  # at which even a model that knows its text by heart babbles
+    one = launch_demo("generation.temperature=2.0")  # at which even a model that knows its text by heart babbles
     url = one.wait_ready()
 
     by_default, by_request = ask(url, "Tell me a story."), ask(url, "Tell me a story.", temperature=0.0)

@@ -24,11 +24,16 @@ Source: `ModelConfig.get_diff_sampling_param` of vLLM 0.32; its `max_new_tokens`
 
 
 class GenerationDefaultsConfig(Section):
-    """Sampling values; null leaves the choice to the model's own generation_config."""
+    """Sampling values; null leaves the choice to the model's own generation_config.
+
+    The bounds are vLLM's own: a default outside them would have every request refused.
+
+    Source: `SamplingParams._verify_args` in vllm/sampling_params.py, 0.32.
+    """
 
     generation_config: Word | None = None
     """Where the server takes the rest from: `auto` (the model), `vllm`, or a folder; null = vLLM's default."""
-    temperature: Annotated[float | None, Field(ge=0), LAUNCHER_ONLY] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2), LAUNCHER_ONLY] = None
     """Randomness of the choice; 0 = always the likeliest token."""
     max_tokens: Annotated[PositiveInt | None, LAUNCHER_ONLY] = None
     """Tokens of one answer at the most; sent with requests, vLLM has no default of a server for it."""
