@@ -56,7 +56,7 @@ def server_command(
         ConfigError: that vLLM does not take an argument or a variable of it.
     """
     release = release_for(config, installation, say)
-    faults = check_release(config, release) if release else []
+    faults = check_release(config, release)
     if faults:
         raise ConfigError(faults)
     argv = build_vllm_command(
@@ -67,14 +67,10 @@ def server_command(
     return ServerCommand(tuple(argv), environment)
 
 
-def release_for(config: ServeConfig, installation: Installation, say: Callable[[str], None]) -> Release | None:
-    """Return what the serving vLLM accepts, where `config` needs that to be looked at; else None.
+def release_for(config: ServeConfig, installation: Installation, say: Callable[[str], None]) -> Release:
+    """Return what the serving vLLM accepts: as shipped where that is sure to do, else as it says itself.
 
-    The keys of the schema are tested against the supported release; what goes beyond them, or another release, is not.
+    It is asked, which takes long once, for arguments beyond the keys of the schema, and where it is another release.
     """
-    has_variables = any(name.startswith("VLLM_") for name in config.server.env)
-    if not installation.location:
-        return snapshot() if extra_arguments(config) or has_variables else None
-    if extra_arguments(config) or installation.version != SUPPORTED_RELEASE:
-        return load_release(installation, cache_folder(), say)
-    return snapshot() if has_variables else None
+    is_sure = installation.version == SUPPORTED_RELEASE and not extra_arguments(config)
+    return snapshot() if is_sure or not installation.location else load_release(installation, cache_folder(), say)

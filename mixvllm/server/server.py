@@ -21,7 +21,7 @@ from mixvllm.server.address import Address
 from mixvllm.server.client import ServerClient
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.log import LogReader, tail
-from mixvllm.server.processes import ProcessId, ProcessTree, describe
+from mixvllm.server.processes import ProcessId, ProcessTree, describe, identify
 from mixvllm.vllm.phases import StartupPhases
 
 _TICK_S = 0.1
@@ -73,7 +73,8 @@ class Server:
         self._health_due = 0.0
         self._failure: str | None = None
         self._is_stopped = False
-        self._tell("spawned", pid=process.pid, port=address.lease.port)
+        leader = identify(process.pid)
+        self._tell("spawned", pid=process.pid, start_ticks=leader and leader.start_ticks, port=address.lease.port)
 
     def __enter__(self) -> Self:
         return self

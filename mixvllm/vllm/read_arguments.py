@@ -54,7 +54,6 @@ class _Reader:
         self._reading = Reading()
         self._dotted: dict[str, dict[str, Any]] = {}
         self._models: list[str] = []
-        self._num_stray = 0
 
     def take(self, rest: deque[str]) -> None:
         """Read the first word of `rest`, and those that belong to it."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mixvllm.errors import Interrupted, ServerDied, ServerFailed, ServerForeign, ServerNotReady
+from mixvllm.server.processes import identify
 from tests.server.conftest import Start
 
 
@@ -108,6 +109,14 @@ def test_a_flood_of_log_holds_up_nothing(start: Start) -> None:
     one.server.wait_ready()
 
     assert one.server.log_path.stat().st_size > 50e6
+
+
+def test_the_record_identifies_the_server_beyond_its_number(start: Start) -> None:
+    one = start()
+
+    identity = identify(one.server.pid)
+    assert identity is not None
+    assert (one.status()["pid"], one.status()["start_ticks"]) == (identity.pid, identity.start_ticks)
 
 
 def test_a_pooling_model_is_asked_for_an_embedding(start: Start) -> None:

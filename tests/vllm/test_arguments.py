@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixvllm import ModelConfig, ServeConfig, build_vllm_command
+from mixvllm import ModelConfig, ServeConfig, build_vllm_command, compose
 from mixvllm.vllm.arguments import Argument
 from mixvllm.vllm.check import check_release, other_releases, typed_key
 from mixvllm.vllm.release import SUPPORTED_RELEASE, snapshot
+from tests.config.test_options import EXPERIMENTS, VARIANTS
 from tests.vllm.values import LAUNCHERS_OWN, SETTABLE, value_for
 
 RELEASE = snapshot()
@@ -117,6 +118,21 @@ def test_an_argument_given_in_two_sections_is_refused() -> None:
     )
 
     assert problems(config) == ["inference.max-loras: is given twice, as model.max_loras too"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[f"{group}={option}"] for group, option in VARIANTS] + [[f"experiment={name}"] for name in EXPERIMENTS],
+    ids=" ".join,
+)
+def test_every_option_is_taken_by_the_supported_release(overrides: list[str]) -> None:
+    assert problems(compose(overrides)) == []
+
+
+def test_a_key_of_the_schema_takes_only_the_choices_of_the_release() -> None:
+    config = ServeConfig.model_validate({"model": {"name": "m"}, "inference": {"kv_cache_dtype": "fp9"}})
+
+    assert [fault.partition(": must be one of ")[0] for fault in problems(config)] == ["inference.kv_cache_dtype"]
 
 
 def test_a_misspelt_variable_of_vllm_is_refused_others_are_not() -> None:
