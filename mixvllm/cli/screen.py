@@ -126,10 +126,16 @@ class Screen:
 
 
 def curl_line(server: Server) -> str:
-    """Return a command that asks `server` for one answer, for pasting."""
+    """Return a command that asks `server` for one answer, for pasting; lines fit a narrow terminal."""
     path, body = _example(server)
-    key = f' \\\n  -H "Authorization: Bearer {server.address.key.shell}"' if server.address.key else ""
-    return f"curl {server.url}{path} -H 'Content-Type: application/json'{key} \\\n  -d '{json.dumps(body)}'"
+    key = server.address.key
+    parts = [
+        f"curl {server.url}{path}",
+        "-H 'Content-Type: application/json'",
+        *([f'-H "Authorization: Bearer {key.shell}"'] if key else []),
+        f"-d '{json.dumps(body, separators=(',', ':'))}'",
+    ]
+    return " \\\n  ".join(parts)
 
 
 def python_snippet(server: Server) -> str:
