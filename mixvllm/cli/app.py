@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mixvllm.cli.exits import exit_code_of
+
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 
@@ -33,7 +35,6 @@ def demo_model(
     python: Annotated[str, typer.Option(help="Interpreter that has torch and transformers.")] = sys.executable,
 ) -> None:
     """Make the small model that model=demo serves, on this machine, in seconds."""
-    from mixvllm.cli.exits import exit_code_of
     from mixvllm.demo import ensure_demo_model
     from mixvllm.machine.cache import cache_folder
 
@@ -52,7 +53,6 @@ def preflight(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[OVERRIDE…]", autocompletion=_complete)] = None,
 ) -> None:
     """Tell whether this machine can run a configuration: GPUs, weights, memory, limits. Starts nothing."""
-    from mixvllm.cli.exits import exit_code_of
     from mixvllm.cli.preflight import show_preflight
 
     raise typer.Exit(exit_code_of(lambda: show_preflight(overrides or [])))
@@ -65,7 +65,6 @@ def models(
     ] = None,
 ) -> None:
     """List the models of the catalogue: size, context, and how many GPUs of each class they take."""
-    from mixvllm.cli.exits import exit_code_of
     from mixvllm.cli.models import show_models
 
     raise typer.Exit(exit_code_of(lambda: show_models(config_dir or [])))
@@ -74,7 +73,6 @@ def models(
 @app.command()
 def explain(keys: Annotated[list[str], typer.Argument(metavar="KEY…", autocompletion=_complete)]) -> None:
     """Tell what a key, or an argument of vLLM, means: type, choices, default, flag, and which options set it."""
-    from mixvllm.cli.exits import exit_code_of
     from mixvllm.cli.explain import explain as explain_key
 
     def show() -> int:
@@ -91,7 +89,6 @@ def import_(
     as_json: Annotated[bool, typer.Option("--json", help="Print overrides and remarks as JSON.")] = False,
 ) -> None:
     """Turn a vLLM command line into overrides: as words after --, as one text in quotes, or - to read it from stdin."""
-    from mixvllm.cli.exits import exit_code_of
     from mixvllm.cli.import_ import import_words
 
     form = "yaml" if as_yaml else "json" if as_json else "command"

@@ -9,6 +9,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mixvllm.machine import GIB
+
+DEFAULT_UTILIZATION = 0.92
+"""Fraction of a GPU that vLLM 0.32 takes where `gpu_memory_utilization` says nothing (`CacheConfig`)."""
+
 _TORCH_TIMEOUT_S = 60.0  # an import of torch and the initialisation of a device
 
 _TORCH_SCRIPT = """
@@ -137,4 +142,4 @@ def _ask_torch(python: str) -> GpuInfo:
 
 
 def _gib(num_bytes: int) -> float:
-    return round(num_bytes / (1 << 30), 1)
+    return round(num_bytes / GIB, 1)

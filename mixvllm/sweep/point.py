@@ -18,7 +18,7 @@ from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.vllm.installation import Installation
 
-_NOT_CONTENT = {"output_dir", "dry_run"}
+_NOT_CONTENT = {"output_dir", "preflight", "dry_run"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Point:
 
     @property
     def content_hash(self) -> str:
-        """Equal for runs that ask for the same: the configuration, less where it is written to."""
+        """Equal for runs that ask for the same: the configuration, less how it is started and written."""
         return _hash(self.config.model_dump(mode="json", exclude=_NOT_CONTENT))
 
     @property

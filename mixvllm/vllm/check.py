@@ -18,7 +18,7 @@ from mixvllm.vllm.arguments import Argument, Release
 EXTRA_SECTIONS = ("model", "inference", "server")
 """Sections that take arguments without a key of their own, in `extra_args`."""
 
-_TAKEN = {
+TAKEN = {
     "served_model_name": "model.served_model_name",
     "model": "model.name",
     "model_tag": "model.name",
@@ -110,7 +110,7 @@ def _problem(name: str, argument: Argument | None, value: Any, release: Release)
         return _unknown(name, release)
     if argument.name in _REFUSED:
         return _REFUSED[argument.name]
-    key = _TAKEN.get(argument.name) or typed_key(argument.name)
+    key = TAKEN.get(argument.name) or typed_key(argument.name)
     if key is not None:
         return f"has a key of its own: {key}"
     return argument.problem_with(value)
@@ -124,14 +124,15 @@ def typed_key(name: str) -> str | None:
 
 def _unknown(name: str, release: Release) -> str:
     what = f"is not an argument of vLLM {release.version}"
-    other = other_releases().get(name.replace("-", "_"))
+    spelt = name.replace("-", "_")
+    other = other_releases().get(spelt)
     if other is not None:
-        instead = _INSTEAD.get(name)
+        instead = _INSTEAD.get(spelt)
         return f"{what}, vLLM {other} has it" + (f": {instead}" if instead else "")
     near = keys.nearest(name, release.arguments)
     if near is None:
         return what
-    return f"{what}; did you mean {_TAKEN.get(near) or typed_key(near) or near}?"
+    return f"{what}; did you mean {TAKEN.get(near) or typed_key(near) or near}?"
 
 
 @cache
@@ -144,9 +145,15 @@ def other_releases() -> dict[str, str]:
     return named
 
 
+def problem_with_variable(name: str, release: Release) -> str | None:
+    """Return what is wrong with setting the variable `name` for `release`; None where it reads it, or is not vLLM's."""
+    if not name.startswith("VLLM_") or name in release.environment:
+        return None
+    near = keys.nearest(name, release.environment)
+    return f"is not a variable of vLLM {release.version}" + (f"; did you mean {near}?" if near else "")
+
+
 def _variable_faults(config: ServeConfig, release: Release) -> Iterator[Fault]:
     for name, value in config.server.env.items():
-        if name.startswith("VLLM_") and name not in release.environment:
-            near = keys.nearest(name, release.environment)
-            hint = f"; did you mean {near}?" if near else ""
-            yield Fault(f"server.env.{name}", f"is not a variable of vLLM {release.version}{hint}", show_value(value))
+        if problem := problem_with_variable(name, release):
+            yield Fault(f"server.env.{name}", problem, show_value(value))

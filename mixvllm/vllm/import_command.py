@@ -10,26 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mixvllm.config import keys
 from mixvllm.config.faults import faults_of
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.generation import SERVER_DEFAULTS
 from mixvllm.config.schema.server import ServerConfig, is_secret_name
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.vllm.arguments import Release
-from mixvllm.vllm.check import check_release, typed_key
+from mixvllm.vllm.check import TAKEN, check_release, problem_with_variable, typed_key
 from mixvllm.vllm.command_words import split_command
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 from mixvllm.vllm.override_text import write_value
 from mixvllm.vllm.read_arguments import read_arguments
-
-_LAUNCHERS = {
-    "model": "model.name",
-    "served_model_name": "model.served_model_name",
-    "port": "server.port",
-    "shutdown_timeout": "server.drain_timeout_s",
-}
-"""Arguments that the launcher sets itself, and the key that decides them."""
 
 _SECRETS = {
     "api_key": "--api-key was left out, a key does not belong in a command line: put it in a variable "
@@ -112,8 +103,8 @@ def _placed(name: str, value: Any, release: Release) -> Iterator[tuple[str, Any]
     if name == "override_generation_config":
         yield from ((f"generation.{key}", value[key]) for key in SERVER_DEFAULTS if key in value)
     elif name == "served_model_name" and len(value) == 1:
-        yield _LAUNCHERS[name], value[0]
-    elif key := _LAUNCHERS.get(name) or typed_key(name):
+        yield TAKEN[name], value[0]
+    elif key := TAKEN.get(name) or typed_key(name):
         yield key, value
     else:
         section = "server" if release.arguments[name].group == "Frontend" else "inference"
@@ -134,11 +125,8 @@ def _problem_with(name: str, release: Release) -> str | None:
     if is_secret_name(name):
         use = f"or give server.api_key=env:{name}" if name == API_KEY_VARIABLE else "the engine inherits it"
         return f"{name} was left out, a secret does not belong in a configuration: export it in your shell, {use}"
-    if name.startswith("VLLM_") and name not in release.environment:
-        near = keys.nearest(name, release.environment)
-        hint = f"; did you mean {near}?" if near else ""
-        return f"{name} was left out: it is not a variable of vLLM {release.version}{hint}"
-    return None
+    problem = problem_with_variable(name, release)
+    return f"{name} was left out: it {problem}" if problem else None
 
 
 def _refusals(values: Mapping[str, Any], release: Release) -> list[Fault]:

@@ -8,12 +8,8 @@ from typing import Any
 
 from mixvllm.config.schema import InferenceConfig
 from mixvllm.config.schema.fields import human_int_value
+from mixvllm.machine import GIB
 from mixvllm.machine.memory.families import FAMILIES
-
-GIB = 1 << 30
-
-DEFAULT_UTILIZATION = 0.92
-"""`CacheConfig.gpu_memory_utilization` of vLLM 0.32."""
 
 _ROPE_WITHOUT_FACTOR = ("longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
 """Kinds of rotary embedding whose scaling is in max_position_embeddings already."""

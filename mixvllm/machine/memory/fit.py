@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mixvllm.config.schema import InferenceConfig
-from mixvllm.machine.memory.defaults import GIB, GpuMemory
+from mixvllm.machine import GIB
+from mixvllm.machine.memory.defaults import GpuMemory
 from mixvllm.machine.memory.files import ModelFiles
 from mixvllm.machine.memory.parts import Unknown
 from mixvllm.machine.memory.plan import Plan, estimate_weights, make_plan

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from mixvllm.config.schema import InferenceConfig
 from mixvllm.config.schema.fields import human_int_value
+from mixvllm.machine import GIB
+from mixvllm.machine.gpus import DEFAULT_UTILIZATION
 from mixvllm.machine.memory.architecture import Architecture, parse_architecture
 from mixvllm.machine.memory.defaults import (
-    DEFAULT_UTILIZATION,
-    GIB,
     Batch,
     GpuMemory,
     context_length,

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from mixvllm.config.schema import ServeConfig
-from mixvllm.machine.gpus import Gpu, GpuInfo, GpuProcess
+from mixvllm.machine.gpus import DEFAULT_UTILIZATION, Gpu, GpuInfo, GpuProcess
 from mixvllm.machine.preflight.check import Check, error, ok, warning
-
-DEFAULT_UTILIZATION = 0.92
-"""vLLM 0.32's own `gpu_memory_utilization`."""
 
 _BFLOAT16_CAPABILITY = (8, 0)
 _FP8_CAPABILITY = (8, 9)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mixvllm.config.schema import ServeConfig
+from mixvllm.machine import GIB
 from mixvllm.machine.gpus import Gpu
 from mixvllm.machine.memory import (
     Fit,
@@ -17,8 +18,6 @@ from mixvllm.machine.memory import (
     read_model_files,
 )
 from mixvllm.machine.preflight.check import Check, error, ok, warning
-
-_GIB = 1 << 30
 
 
 def check_fit(config: ServeConfig, folder: Path | None, gpus: Sequence[Gpu]) -> Iterator[Check]:
@@ -53,7 +52,7 @@ def _check_heads(config: ServeConfig, files: ModelFiles) -> Iterator[Check]:
 
 def _fit_of_files(config: ServeConfig, files: ModelFiles, gpus: Sequence[Gpu]) -> Check:
     least = min(gpus, key=lambda gpu: gpu.free_memory_gib)
-    memory = GpuMemory(round(least.total_memory_gib * _GIB), round(least.free_memory_gib * _GIB), least.name)
+    memory = GpuMemory(round(least.total_memory_gib * GIB), round(least.free_memory_gib * GIB), least.name)
     fit = estimate_fit(files, config.inference, memory)
     mend = ", or ".join(map(str, fit.changes)) or "more or larger GPUs, or a smaller model"
     if fit.verdict == "does_not_fit":
@@ -66,8 +65,8 @@ def _fit_of_files(config: ServeConfig, files: ModelFiles, gpus: Sequence[Gpu]) -
 
 
 def _figures(fit: Fit) -> str:
-    weights = f"weights {(fit.weights_bytes or 0) / _GIB:.1f} GiB"
-    cache = f"KV cache {(fit.kv_cache_bytes or 0) / _GIB:.1f} GiB: {fit.num_kv_tokens or 0:,} tokens"
+    weights = f"weights {(fit.weights_bytes or 0) / GIB:.1f} GiB"
+    cache = f"KV cache {(fit.kv_cache_bytes or 0) / GIB:.1f} GiB: {fit.num_kv_tokens or 0:,} tokens"
     sequences = f"{fit.num_sequences or 0:.1f} sequences of {fit.max_model_len or 0:,}"
     return f"{weights} and {cache} on each, {sequences}; one of up to {fit.longest_model_len or 0:,} fits (estimated)"
 

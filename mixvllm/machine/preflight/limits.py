@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import PortInUse
+from mixvllm.machine import GIB
 from mixvllm.machine.ports import lease_port
 from mixvllm.machine.preflight.check import Check, error, ok, warning
 
-_GIB = 1 << 30
 _MIN_FILES = 4096  # a connection and its socket per request in flight, for a few thousand of them
 _MIN_CACHE_GIB = 2.0  # compiled kernels of one model
 _SHM_PER_WORKER_GIB = 0.5  # message queues and NCCL between the workers of one server
@@ -33,7 +33,7 @@ def check_limits(config: ServeConfig, environment: Mapping[str, str]) -> Iterato
 def _check_shared_memory(config: ServeConfig) -> Check:
     num_workers = config.inference.tensor_parallel_size * config.inference.pipeline_parallel_size
     needed = _SHM_PER_WORKER_GIB * num_workers if num_workers > 1 else 0.0
-    free = shutil.disk_usage("/dev/shm").free / _GIB if Path("/dev/shm").is_dir() else 0.0  # noqa: S108
+    free = shutil.disk_usage("/dev/shm").free / GIB if Path("/dev/shm").is_dir() else 0.0  # noqa: S108
     found = f"/dev/shm has {free:.1f} GiB free"  # noqa: S108
     if free < needed:
         return warning("shared memory", f"{found}, {num_workers} workers may need {needed:g}", "--shm-size, --ipc=host")
@@ -50,7 +50,7 @@ def _check_open_files() -> Check:
 def _check_cache_room(environment: Mapping[str, str]) -> Check:
     place = Path(environment.get("VLLM_CACHE_ROOT") or "~/.cache/vllm").expanduser()
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free / _GIB
+    free = shutil.disk_usage(existing).free / GIB
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         return error("cache", f"{place} cannot be written", "server.env.VLLM_CACHE_ROOT=/a/folder/of/yours")
     if free < _MIN_CACHE_GIB:

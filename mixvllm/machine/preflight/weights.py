@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mixvllm.config.schema import ServeConfig
+from mixvllm.machine import GIB
 from mixvllm.machine.preflight.check import Check, error, ok, warning
 
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
@@ -79,7 +80,7 @@ def _check_folder(folder: Path) -> Check:
         return error("weights", f"{folder / empty[0]} is too small for weights (a Git LFS pointer?)", "fetch it whole")
     if not files:
         return error("weights", f"{folder} has no weights", "fetch the model whole, or name another folder")
-    size_gib = sum(file.stat().st_size for file in files) / (1 << 30)
+    size_gib = sum(file.stat().st_size for file in files) / GIB
     return ok("weights", f"{len(files)} files, {size_gib:.1f} GiB, in {folder}")
 
 
