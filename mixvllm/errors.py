@@ -7,9 +7,11 @@
     ├── PreflightFailed      this machine lacks what the run needs
     ├── PortInUse            another process holds the port
     ├── SecretUnavailable    the API key is not where the configuration says
+    ├── UntrustedFile        somebody else could have written it
     ├── ServerFailed         a server was started and did not serve
     │   ├── ServerDied       its process ended without being asked to
     │   ├── ServerNotReady   it did not answer in time
+    │   ├── ServerHung       it lives, and produces nothing any more
     │   └── ServerForeign    something else answers on its address
     ├── StopIncomplete       something of ours is left after a stop
     ├── WorkloadFailed       the server serves, the work on it failed
@@ -20,8 +22,9 @@ A message says what, where and what next. This module imports nothing of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class MixvllmError(Exception):
@@ -81,8 +84,27 @@ class SecretUnavailable(MixvllmError):
     """The API key is not where the configuration says it is."""
 
 
+class UntrustedFile(MixvllmError):
+    """A file or folder could have been put there, or changed, by somebody else."""
+
+
 class ServerFailed(MixvllmError):
-    """A server was started and did not serve."""
+    """A server was started and did not serve.
+
+    Args:
+        kind: `config`, `environment`, `transient` or `unknown`: whether another start can help.
+        failure: the diagnosis, as the records have it; empty where there is none.
+    """
+
+    def __init__(self, message: str, *, kind: str = "unknown", failure: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.failure = dict(failure or {})
+
+    @property
+    def cause(self) -> str:
+        """What happened, in one line."""
+        return str(self.failure.get("cause") or str(self).partition("\n")[0])
 
 
 class ServerDied(ServerFailed):
@@ -91,6 +113,10 @@ class ServerDied(ServerFailed):
 
 class ServerNotReady(ServerFailed):
     """The server did not become ready in time; its process was alive."""
+
+
+class ServerHung(ServerFailed):
+    """The server's processes live, and it produces nothing any more."""
 
 
 class ServerForeign(ServerFailed):

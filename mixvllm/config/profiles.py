@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from mixvllm.config import keys
 from mixvllm.config.faults import faults_of, show_value, unknown_key
 from mixvllm.config.schema import ServeConfig
+from mixvllm.config.yaml_file import load_yaml
 from mixvllm.errors import ConfigError, Fault
-
-MAX_PROFILE_BYTES = 1 << 20
 
 SHORT_NAMES = {
     "model": "model.name",
@@ -45,14 +43,7 @@ def load_yaml_config(path: str | Path) -> ServeConfig:
         ConfigError: the file cannot be read, is no mapping, holds a key twice, or a value is wrong.
     """
     file = Path(path)
-    try:
-        if file.stat().st_size > MAX_PROFILE_BYTES:
-            raise ConfigError([Fault(str(file), f"larger than {MAX_PROFILE_BYTES} bytes: not a profile")])
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise ConfigError([Fault(str(file), f"cannot be read: {error.strerror}")]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([Fault(str(file), f"not valid YAML: {' '.join(str(error).split())}")]) from error
+    values = load_yaml(file)
     if not isinstance(values, dict):
         raise ConfigError([Fault(str(file), "must be a mapping with a section 'model'")])
     return _validated(values, str(file))
@@ -95,17 +86,3 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
 def _unknown(name: str) -> str:
     near = keys.nearest(name, SHORT_NAMES)
     return f"unknown name; did you mean {near}?" if near else unknown_key(name)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, which YAML itself resolves in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)

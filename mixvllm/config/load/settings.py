@@ -6,16 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixvllm.config.load.session import groups, hydra_session, source_folders
+from mixvllm.config.yaml_file import load_yaml
 
 
 def option_values(group: str, config_dirs: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
     """Return what each option of `group` says over its `default`; interpolations stay as written."""
     with hydra_session(config_dirs) as loader:
         folders, options = source_folders(loader), groups(loader)[group]
-    values = {option: yaml.safe_load(_file(folders, group, option).read_text(encoding="utf-8")) for option in options}
+    values = {option: load_yaml(_file(folders, group, option)) or {} for option in options}
     default = values.pop("default", {})
     return {option: {**default, **own} for option, own in values.items()}
 
@@ -38,10 +37,9 @@ def _file(folders: Iterable[Path], group: str, option: str) -> Path:
 
 
 def _values(file: Path, group: str, key: str) -> Iterator[Any]:
-    text = file.read_text(encoding="utf-8")
-    node: Any = yaml.safe_load(text)
+    node = load_yaml(file)
     parts = key.split(".")
-    if "@package _global_" not in text:
+    if "@package _global_" not in file.read_text(encoding="utf-8"):
         if parts[0] != group:
             return
         parts = parts[1:]
