@@ -8,6 +8,17 @@ from dataclasses import dataclass
 PHASES = ("imports", "engine", "weights", "compile", "kv_cache", "warmup", "http")
 """In order: Python imports and arguments, engine processes, weights, compilation, KV cache, warm-up, HTTP server."""
 
+STALL_S = {
+    "imports": 300.0,
+    "engine": 300.0,
+    "weights": 900.0,
+    "compile": 900.0,
+    "kv_cache": 300.0,
+    "warmup": 600.0,
+    "http": 120.0,
+}
+"""Seconds that each phase may pass without any sign of life: weights come over networks, compilers run elsewhere."""
+
 _BEGINNINGS = (
     ("engine", re.compile(r"non-default args: \{")),
     ("weights", re.compile(r"Starting to load model ")),
