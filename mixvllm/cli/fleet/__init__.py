@@ -1,0 +1,1 @@
+"""Commands on the runs that there are: `ps`, `logs`, `wait`, `url`, `stop`, `doctor`."""

@@ -1,0 +1,47 @@
+"""Waits for a run to be ready, or to have ended."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Literal
+
+from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
+from mixvllm.cli.fleet.words import end_of, remark, say, state_words
+from mixvllm.runs.folder import RunFolder
+from mixvllm.server.fleet import RunState, find_run, look_at
+
+_TICK_S = 0.1
+
+Goal = Literal["ready", "stopped"]
+
+
+def wait_for(run: str, goal: Goal = "ready", timeout_s: float | None = None) -> int:
+    """Return 0 when `run` is what it is waited for, at once where it is that already; 1 where it failed, or is late.
+
+    Args:
+        run: what `resolve_run` takes.
+        goal: `ready`, or `stopped`: ended by a stop rather than by a failure.
+        timeout_s: seconds; None = for ever.
+    """
+    folder = find_run(run).folder
+    state = _wait(folder, goal, math.inf if timeout_s is None else timeout_s)
+    if state.state == goal:
+        url = state.text("url")
+        say(f"{state.name} is ready" + (f": {url}/v1" if url else "") if goal == "ready" else end_of(state))
+        return EXIT_OK
+    if state.has_ended:
+        remark(f"error: {end_of(state)}")
+    else:
+        remark(f"error: {state.name} is not {goal} after {timeout_s:g} s: it is {state_words(state)}")
+        remark(f"  next: mixvllm logs {state.name} -f shows what it does")
+    return EXIT_FAILED
+
+
+def _wait(folder: RunFolder, goal: Goal, timeout_s: float) -> RunState:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        state = look_at(folder)
+        if state.state == goal or state.has_ended or time.monotonic() >= deadline:
+            return state
+        time.sleep(_TICK_S)
