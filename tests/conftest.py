@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.fakes.interpreter import make_interpreter
+from tests.launches import Launch, Run
 
 _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
 
@@ -17,3 +22,27 @@ def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MIXVLLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Return a function that launches the fake vLLM: arguments of the launcher, and keys of the fake's script."""
+    launches: list[Launch] = []
+
+    def run_one(*arguments: str, output: int | None = None, wrapper: Sequence[str] = (), **script: Any) -> Launch:
+        folder = tmp_path / f"launch-{len(launches)}"
+        folder.mkdir()
+        python = make_interpreter(folder / "fake", phase_s=0.005, **script)
+        own = [
+            "model=default",
+            "model.name=some/model",
+            f"server.python={python}",
+            "server.drain_timeout_s=1",
+            "preflight=off",
+        ]
+        launches.append(Launch(folder, [*own, *arguments], output=output, wrapper=wrapper))
+        return launches[-1]
+
+    yield run_one
+    for one in launches:
+        one.end()

@@ -106,3 +106,7 @@ def _is_running(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+Run = Callable[..., Launch]
+"""Launches the fake vLLM; see the fixture `run`."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mixvllm.cli.exits import exit_code_of
+from mixvllm.cli.fleet.commands import COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -29,6 +30,10 @@ def launch(
     raise typer.Exit(launch_main(overrides or []))
 
 
+for command in COMMANDS:
+    app.command()(command)
+
+
 @app.command()
 def demo_model(
     folder: Annotated[Path | None, typer.Argument(help="Where to put it; default: where model=demo looks.")] = None,
@@ -36,7 +41,7 @@ def demo_model(
 ) -> None:
     """Make the small model that model=demo serves, on this machine, in seconds."""
     from mixvllm.demo import ensure_demo_model
-    from mixvllm.machine.cache import cache_folder
+    from mixvllm.machine.folders import cache_folder
 
     target = folder or cache_folder() / "demo-model"
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from mixvllm.cli.preflight import look_ahead
+from mixvllm.cli.points import point_of, recomposer
 from mixvllm.cli.screen import Screen
 from mixvllm.config.load import Composed
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.signals import StopSignals
-from mixvllm.sweep.point import freeze
 from mixvllm.sweep.runner import run_point
-from mixvllm.vllm.installation import find_installation
 
 
 def run_in_foreground(composed: Composed) -> int:
@@ -21,10 +19,10 @@ def run_in_foreground(composed: Composed) -> int:
     config = composed.config
     screen = Screen(is_serving=config.workload.kind == "serve")
     with StopSignals() as signals:
-        point = freeze(config, composed.overrides, find_installation(config.server.python), screen.say)
-        look_ahead(config, point.installation, point.command)
+        point = point_of(composed, screen.say)
+        folder = RunFolder.create(config.output_dir)
         try:
-            outcome = run_point(point, RunFolder.create(config.output_dir), signals, screen)
+            outcome = run_point(point, folder, signals, screen, recomposer(composed.config_dirs, screen.say))
         finally:
             screen.close()
         if outcome.error is not None:

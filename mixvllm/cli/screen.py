@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -10,7 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mixvllm.cli.use import Reach, curl_line, python_snippet
+from mixvllm.config.schema import ServeConfig
+from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event
+from mixvllm.runs.records import read_json
+from mixvllm.server.key import point_to
 from mixvllm.server.server import Server
 
 if TYPE_CHECKING:
@@ -63,12 +67,14 @@ class Screen:
         show = {
             "spawned": self._show_spawned,
             "phase": self._show_phase,
+            "hung": self._show_hung,
+            "restarting": self._show_restarting,
             "draining": self._show_draining,
             "stopped": self._show_stopped,
         }.get(event.name)
         if event.name == "ready":
             self._ready_s = event.elapsed_s
-        if event.name in ("ready", "draining", "stopped", "failed"):
+        if event.name in ("ready", "hung", "draining", "replaced", "stopped", "failed"):
             self.close()
         if show is not None:
             show(event)
@@ -88,6 +94,13 @@ class Screen:
             self.say(f"{event.elapsed_s:6.1f} s  {words}")
         else:
             self._live.show(words)
+
+    def _show_hung(self, event: Event) -> None:
+        self.say(f"hung: {event.fields['cause']}")
+
+    def _show_restarting(self, event: Event) -> None:
+        delay_s = event.fields["delay_s"]
+        self.say(f"{event.fields['message']}\nstarting again" + (f" in {delay_s:.0f} s" if delay_s else ""))
 
     def _show_draining(self, event: Event) -> None:
         limit_s = event.fields["timeout_s"]
@@ -110,11 +123,20 @@ class Screen:
         """Show that `server` is ready; where it goes on serving also how to use it, its log, how to stop it."""
         self.say(f"{self._ready_s:6.1f} s  ready: {server.model_name} at {server.url}/v1")
         if self._is_serving:
-            self._out(
-                f"  log   {_short(server.log_path)}\n"
-                f"  stop  Ctrl-C, or: kill -TERM {os.getpid()}\n\n"
-                f"{curl_line(server)}\n\n{python_snippet(server)}\n"
-            )
+            key = server.address.key
+            reach = Reach(server.url, server.model_name, _is_pooling(server.config), key.pointer if key else None)
+            self._show_use(reach, server.log_path, f"Ctrl-C, or: kill -TERM {os.getpid()}")
+
+    def show_endpoint(self, folder: RunFolder, config: ServeConfig) -> None:
+        """Show that the detached server of `folder` is ready, how to use it, its log, how to stop it."""
+        endpoint = read_json(folder.endpoint) or {}
+        pointer = point_to(endpoint["api_key"]) if endpoint.get("api_key") else None
+        reach = Reach(str(endpoint.get("url")), str(endpoint.get("model")), _is_pooling(config), pointer)
+        self.say(f"{self._ready_s:6.1f} s  ready: {reach.model} at {reach.url}/v1")
+        self._show_use(reach, folder.server_log, f"mixvllm stop {folder.name}")
+
+    def _show_use(self, reach: Reach, log: Path, stop: str) -> None:
+        self._out(f"  log   {_short(log)}\n  stop  {stop}\n\n{curl_line(reach)}\n\n{python_snippet(reach)}\n")
 
     def show_probe(self, figures: dict[str, Any]) -> None:
         """Show the answer of a probe and what it took."""
@@ -125,48 +147,8 @@ class Screen:
         )
 
 
-def curl_line(server: Server) -> str:
-    """Return a command that asks `server` for one answer, for pasting; lines fit a narrow terminal."""
-    path, body = _example(server)
-    key = server.address.key
-    parts = [
-        f"curl {server.url}{path}",
-        "-H 'Content-Type: application/json'",
-        *([f'-H "Authorization: Bearer {key.shell}"'] if key else []),
-        f"-d '{json.dumps(body, separators=(',', ':'))}'",
-    ]
-    return " \\\n  ".join(parts)
-
-
-def python_snippet(server: Server) -> str:
-    """Return a program that asks `server` through the OpenAI client, for pasting; lines fit a narrow terminal."""
-    _, body = _example(server)
-    call, result = (
-        ("embeddings.create", "data[0].embedding[:4]")
-        if server.config.model.runner == "pooling"
-        else ("chat.completions.create", "choices[0].message.content")
-    )
-    key = server.address.key.python if server.address.key else '"none"'
-    return "\n".join(
-        [
-            *(["import os"] if key.startswith("os.") else []),
-            "from openai import OpenAI",
-            f'client = OpenAI(base_url="{server.url}/v1", api_key={key})',
-            f"answer = client.{call}(",
-            *(f"    {name}={json.dumps(value)}," for name, value in body.items()),
-            ")",
-            f"print(answer.{result})",
-        ]
-    )
-
-
-def _example(server: Server) -> tuple[str, dict[str, Any]]:
-    if server.config.model.runner == "pooling":
-        return "/v1/embeddings", {"model": server.model_name, "input": "Hello!"}
-    return "/v1/chat/completions", {
-        "model": server.model_name,
-        "messages": [{"role": "user", "content": "Who are you?"}],
-    }
+def _is_pooling(config: ServeConfig) -> bool:
+    return config.model.runner == "pooling"
 
 
 def _short(path: Path) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import socket
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from mixvllm.errors import PortInUse
+from mixvllm.machine.folders import private_tmp
 
 AUTO_PORTS = range(8000, 9000)
 """Ports that `auto` tries in order: below the ephemeral range, from vLLM's own default on."""
@@ -70,11 +69,7 @@ def _try_lease(host: str, port: int) -> PortLease | None:
 
 
 def _lock_file(port: int) -> Path:
-    folder = Path(tempfile.gettempdir()) / f"mixvllm-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PortInUse(f"{folder} belongs to somebody else\n  next: remove it, or set TMPDIR to a folder of your own")
-    return folder / f"port-{port}.lock"
+    return private_tmp() / f"port-{port}.lock"
 
 
 def _is_free(host: str, port: int) -> bool:

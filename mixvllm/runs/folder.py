@@ -29,6 +29,11 @@ class RunFolder:
         return cls(path)
 
     @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.path.name
+
+    @property
     def point(self) -> Path:
         """What was asked for, frozen before anything started."""
         return self.path / "point.json"
@@ -52,6 +57,31 @@ class RunFolder:
     def status(self) -> Path:
         """The state now."""
         return self.path / "status.json"
+
+    @property
+    def processes(self) -> Path:
+        """The server's processes, for whoever must end them when nobody else is left to."""
+        return self.path / "processes.json"
+
+    @property
+    def samples(self) -> Path:
+        """What the server did over time, one JSON object a line."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What a detached launcher said after its terminal was left."""
+        return self.path / "launcher.log"
+
+    @property
+    def reload_request(self) -> Path:
+        """What the running server is asked to become."""
+        return self.path / "reload.json"
+
+    @property
+    def reload_answer(self) -> Path:
+        """What came of it."""
+        return self.path / "reload_answer.json"
 
     @property
     def endpoint(self) -> Path:

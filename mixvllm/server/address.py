@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field, replace
 
 from mixvllm.machine.ports import PortLease
 from mixvllm.server.key import ApiKey
@@ -15,21 +16,29 @@ class Address:
     Args:
         host: what it binds.
         lease: keeps its port; released when it has stopped.
-        identity: the served name that only this server has.
         key: what clients send; None where it needs none.
         is_tls: whether it speaks HTTPS, since it was given a certificate.
+        nonce: what no other server has.
     """
 
     host: str
     lease: PortLease
-    identity: str
     key: ApiKey | None
     is_tls: bool = False
+    nonce: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def url(self) -> str:
         """`http://host:port` (or `https`), as this machine reaches it."""
         return f"{'https' if self.is_tls else 'http'}://{_client_host(self.host)}:{self.lease.port}"
+
+    def for_next_server(self) -> Address:
+        """Return the same address for another server, which can be told apart from this one."""
+        return replace(self, nonce=secrets.token_hex(4))
+
+    def identity(self, model_name: str) -> str:
+        """Return the served name that only this server has."""
+        return f"{model_name}@{self.nonce}"
 
 
 def _client_host(host: str) -> str:

@@ -48,6 +48,14 @@ class ServerClient:
         except (OSError, *self._errors):
             return None
 
+    def metrics(self) -> str | None:
+        """Return the text of `/metrics`; None where it does not come."""
+        try:
+            answer = self._http.get("/metrics")
+        except self._errors:
+            return None
+        return answer.text if answer.status_code == 200 else None
+
     def check_identity(self, identity: str) -> None:
         """Raise `ServerForeign` where the server does not serve the name `identity`, which only ours does."""
         try:

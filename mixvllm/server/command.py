@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import ConfigError
-from mixvllm.machine.cache import cache_folder
+from mixvllm.machine.folders import cache_folder
 from mixvllm.vllm.arguments import Release
 from mixvllm.vllm.check import check_release, extra_arguments
 from mixvllm.vllm.command import build_vllm_command

@@ -15,23 +15,42 @@ from mixvllm.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
-class ApiKey:
-    """A key and where to read it again. Its representation never shows it.
+class KeyPointer:
+    """Where a key is, without the key.
 
     Args:
-        value: the secret.
         shell: an expression that a shell expands to the key inside double quotes.
         python: an expression that Python evaluates to it; it may need `os`.
         reference: the source, for records (`file:PATH`, `env:NAME`).
     """
 
-    value: str
     shell: str
     python: str
     reference: str
 
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key and where to read it again. Its representation never shows it.
+
+    Args:
+        value: the secret.
+        pointer: where it is.
+    """
+
+    value: str
+    pointer: KeyPointer
+
     def __repr__(self) -> str:
-        return f"ApiKey({self.reference})"
+        return f"ApiKey({self.pointer.reference})"
+
+
+def point_to(reference: str) -> KeyPointer:
+    """Return how to read the key of a `reference` as the records have it."""
+    source, _, where = reference.partition(":")
+    if source == "env":
+        return KeyPointer(f"${where}", f"os.environ[{where!r}]", reference)
+    return KeyPointer(f"$(cat {shlex.quote(where)})", f"open({where!r}).read().strip()", reference)
 
 
 def resolve_key(server: ServerConfig, folder: RunFolder) -> ApiKey | None:
@@ -50,7 +69,7 @@ def resolve_key(server: ServerConfig, folder: RunFolder) -> ApiKey | None:
         value = os.environ.get(where, "")
         if not value:
             raise SecretUnavailable(f"server.api_key=env:{where}: the variable is not set\n  next: export {where}=…")
-        return ApiKey(value, f"${where}", f"os.environ[{where!r}]", f"env:{where}")
+        return ApiKey(value, point_to(f"env:{where}"))
     return _from_file(Path(where).expanduser().absolute())
 
 
@@ -71,4 +90,4 @@ def _from_file(path: Path) -> ApiKey:
         raise SecretUnavailable(f"server.api_key=file:{path}: {error.strerror}\n  next: write the key there") from error
     if not value:
         raise SecretUnavailable(f"server.api_key=file:{path}: the file is empty\n  next: write the key there")
-    return ApiKey(value, f"$(cat {shlex.quote(str(path))})", f"open({str(path)!r}).read().strip()", f"file:{path}")
+    return ApiKey(value, point_to(f"file:{path}"))

@@ -11,11 +11,16 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class LogReader:
-    """Gives the lines that were added to a log since the last look. Memory stays bounded however much is added."""
+    """Gives the lines that were added to a log since the last look. Memory stays bounded however much is added.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the log.
+        start: the byte to begin at.
+    """
+
+    def __init__(self, path: Path, start: int = 0) -> None:
         self._path = path
-        self._offset = 0
+        self._offset = start
         self._partial = ""
 
     def new_lines(self) -> list[str]:

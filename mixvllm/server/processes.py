@@ -1,6 +1,7 @@
 """A server's processes: found by session and parentage, told apart from later ones of the same number, ended for good.
 
 vLLM overwrites the titles and the environment of its children, so neither a name nor a marker finds them.
+The guardian uses this module too, so that it imports little.
 """
 
 from __future__ import annotations
@@ -9,15 +10,13 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 _POLL_S = 0.05
 
 
-@dataclass(frozen=True)
-class ProcessId:
-    """A process that cannot be mistaken for a later one with the same number.
+class ProcessId(NamedTuple):
+    """A process that cannot be mistaken for a later one with the same number, until the machine is started anew.
 
     Args:
         pid: its number.
@@ -28,8 +27,7 @@ class ProcessId:
     start_ticks: int
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     id: ProcessId
     parent: int
     session: int
@@ -37,26 +35,31 @@ class _Row:
 
 
 class ProcessTree:
-    """The processes of one server: its leader's session, and all descendants, also those that left the session.
+    """The processes of one server: its leader's session, all descendants, and what is known of before.
 
-    `refresh` while the server lives: a process that left the session is known by its parents only while they live.
+    `refresh` while the server lives: a process that left the session is known by its parents only while they live,
+    unless their guardian adopts it.
+
+    Args:
+        leader: the first process, which leads the session.
+        known: processes of it that were seen before.
+        guardian: its parent, whose other descendants are the server's as well; it is not one itself.
     """
 
-    def __init__(self, leader_pid: int) -> None:
-        self._session = leader_pid
-        row = _read(leader_pid)
-        self._leader_start = row.id.start_ticks if row else 0
-        self._known: set[ProcessId] = set()
-        self.refresh()
+    def __init__(self, leader: ProcessId, known: Iterable[ProcessId] = (), guardian: ProcessId | None = None) -> None:
+        self._leader = leader
+        self._guardian = guardian
+        self.known: set[ProcessId] = {leader, *known}
 
     def refresh(self) -> list[ProcessId]:
         """Return the processes that live now, and remember them."""
-        rows = [row for row in _all_rows() if row.id.start_ticks >= self._leader_start]
-        ours = {row.id.pid for row in rows if row.session == self._session or row.id in self._known}
-        while found := {row.id.pid for row in rows if row.parent in ours} - ours:
+        rows = [row for row in _all_rows() if row.id.start_ticks >= self._leader.start_ticks]
+        ours = {row.id.pid for row in rows if row.session == self._leader.pid or row.id in self.known}
+        roots = {self._guardian.pid} if self._guardian and is_alive(self._guardian) else set()
+        while found := {row.id.pid for row in rows if row.parent in ours | roots} - ours:
             ours |= found
         living = [row.id for row in rows if row.id.pid in ours and not row.is_zombie]
-        self._known.update(living)
+        self.known.update(living)
         return living
 
     def wait_gone(self, timeout_s: float) -> list[ProcessId]:
@@ -83,8 +86,7 @@ def send_signal(process: ProcessId, signal_number: int) -> bool:
     except ProcessLookupError:
         return False
     try:
-        row = _read(process.pid)
-        if row is None or row.id != process:
+        if identify(process.pid) != process:
             return False
         signal.pidfd_send_signal(descriptor, signal_number)
     except ProcessLookupError:
@@ -100,15 +102,30 @@ def identify(pid: int) -> ProcessId | None:
     return row.id if row else None
 
 
+def is_alive(process: ProcessId) -> bool:
+    """Whether exactly `process` runs; one that has ended and was not waited for does not."""
+    row = _read(process.pid)
+    return row is not None and row.id == process and not row.is_zombie
+
+
+def boot_id() -> str:
+    """Return what is another one after each start of the machine; empty where the kernel does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def describe(processes: Iterable[ProcessId]) -> str:
     """Return the processes with their names, for a message."""
     return ", ".join(f"{process.pid} ({_name(process.pid)})" for process in processes)
 
 
 def _all_rows() -> Iterator[_Row]:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            row = _read(int(entry.name))
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            row = _read(int(name))
             if row is not None:
                 yield row
 
@@ -116,7 +133,8 @@ def _all_rows() -> Iterator[_Row]:
 def _read(pid: int) -> _Row | None:
     """Return what `/proc/PID/stat` says. Source: proc_pid_stat(5)."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            text = file.read()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and parentheses
@@ -126,6 +144,7 @@ def _read(pid: int) -> _Row | None:
 
 def _name(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
     except OSError:
         return "gone"

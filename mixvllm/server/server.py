@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mixvllm.config.schema import ServeConfig
-from mixvllm.errors import Interrupted, ServerDied, ServerFailed, ServerNotReady, StopIncomplete
-from mixvllm.machine.ports import is_listening
-from mixvllm.runs.files import write_json
+from mixvllm.errors import Interrupted, ServerDied, ServerFailed, ServerHung, ServerNotReady, StopIncomplete
 from mixvllm.runs.folder import RunFolder
-from mixvllm.runs.journal import SCHEMA_VERSION, Event, Observer
+from mixvllm.runs.journal import Observer
+from mixvllm.runs.scrub import LogScrubber
 from mixvllm.server.address import Address
+from mixvllm.server.aftermath import GpuBaseline, what_is_left
 from mixvllm.server.client import ServerClient
+from mixvllm.server.failure import FailureReport, exit_words
+from mixvllm.server.guarded import GuardedProcess
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
-from mixvllm.server.log import LogReader, tail
-from mixvllm.server.processes import ProcessId, ProcessTree, describe, identify
-from mixvllm.vllm.phases import StartupPhases
+from mixvllm.server.liveness import Liveness
+from mixvllm.server.log import LogReader
+from mixvllm.server.processes import ProcessId
+from mixvllm.server.readiness import Readiness
+from mixvllm.server.record import ServerRecord
+from mixvllm.server.sampler import Sampler
+from mixvllm.server.startup import StartUp
+from mixvllm.server.usage import usage_of
 
 _TICK_S = 0.1
-_HEALTH_PERIOD_S = 2.0
+_TREE_PERIOD_S = 2.0
 _SETTLE_S = 3.0  # for an engine that dies of the first request to take its front end along
 
 
@@ -34,14 +40,34 @@ def never() -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a server runs.
+
+    Args:
+        folder: where its log and records are.
+        address: where it answers.
+        tmp_dir: its own folder for temporary files.
+        log_start: the byte of the log that its own lines begin at.
+        is_cpu: whether it needs no GPU.
+        secrets: what its log must not hold.
+    """
+
+    folder: RunFolder
+    address: Address
+    tmp_dir: Path
+    log_start: int = 0
+    is_cpu: bool = False
+    secrets: frozenset[str] = frozenset()
+
+
 class Server:
     """One vLLM server. A context manager: leaving it stops the server.
 
     Args:
         config: what it runs.
-        folder: where its log and records are.
-        process: its leader, the first process of its session.
-        address: where it answers.
+        place: where.
+        process: its leader, under its guardian.
         observers: told of every event.
         stop_limits: how long the stages of a stop may take.
     """
@@ -49,32 +75,48 @@ class Server:
     def __init__(
         self,
         config: ServeConfig,
-        folder: RunFolder,
-        process: subprocess.Popen[bytes],
-        address: Address,
+        place: Place,
+        process: GuardedProcess,
         observers: Iterable[Observer],
         *,
         stop_limits: StopLimits = STOP_LIMITS,
     ) -> None:
         self.config = config
-        self.folder = folder
-        self.address = address
+        self.address = place.address
         self.is_ready = False
+        self._place = place
         self._process = process
-        self._observers = tuple(observers)
         self._stop_limits = stop_limits
-        self._began = time.monotonic()
-        self._tree = ProcessTree(process.pid)
-        self._log = LogReader(folder.server_log)
-        self._phases = StartupPhases()
-        self._client = ServerClient(address.url, address.key.value if address.key else None)
-        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-probe")
-        self._health: Future[int | None] | None = None
-        self._health_due = 0.0
-        self._failure: str | None = None
+        self._record = ServerRecord(place.folder, process, observers)
+        self._client = ServerClient(self.url, self.address.key.value if self.address.key else None)
+        self._background = ThreadPoolExecutor(max_workers=3, thread_name_prefix="server-probe")
+        self._readiness = Readiness(
+            self._client,
+            self.address.identity(self.model_name),
+            self.model_name,
+            is_pooling=config.model.runner == "pooling",
+            background=self._background,
+        )
+        log = LogReader(self.log_path, place.log_start)
+        self._startup = StartUp(log, self._usage, config.server.stall_timeout_s)
+        self._scrubber = LogScrubber(self.log_path, place.secrets)
+        self._failures = FailureReport(self.log_path, place.log_start, config)
+        self._sampler = Sampler(place.folder, self._client, self._pids, config.server.sample_period_s)
+        self._liveness: Liveness | None = None
+        self._gpus = GpuBaseline(self._background, is_needed=not place.is_cpu)
+        self._failure: ServerFailed | None = None
         self._is_stopped = False
-        leader = identify(process.pid)
-        self._tell("spawned", pid=process.pid, start_ticks=leader and leader.start_ticks, port=address.lease.port)
+        self._tree_due = 0.0
+        self._record.write_processes()
+        self._record.tell(
+            "spawned",
+            pid=process.leader.pid,
+            start_ticks=process.leader.start_ticks,
+            port=self.address.lease.port,
+            model=self.model_name,
+            **process.record(),
+            tmp_dir=str(place.tmp_dir),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +125,11 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where its log and records are."""
+        return self._place.folder
 
     @property
     def url(self) -> str:
@@ -97,7 +144,7 @@ class Server:
     @property
     def pid(self) -> int:
         """Number of the leader, which is also its session's."""
-        return self._process.pid
+        return self._process.leader.pid
 
     @property
     def client(self) -> ServerClient:
@@ -108,6 +155,11 @@ class Server:
     def model_name(self) -> str:
         """The name that clients ask for."""
         return self.config.model.served_names[0]
+
+    @property
+    def served_s(self) -> float:
+        """Seconds since it was started."""
+        return self._record.elapsed_s
 
     def poll(self) -> int | None:
         """Return the leader's exit status (negative: the signal that ended it), or None while it lives."""
@@ -122,58 +174,102 @@ class Server:
 
         Raises:
             ServerDied: its process ended.
-            ServerNotReady: the time is over, or the first request failed.
+            ServerNotReady: the time is over, nothing moves any more, or the first request failed.
             ServerForeign: something else answers on its address.
             Interrupted: `should_stop` said so.
         """
         try:
             self._wait_ready(self.config.server.ready_timeout_s if timeout_s is None else timeout_s, should_stop)
         except ServerFailed as error:
-            self._failure = str(error).partition("\n")[0]
+            self._failure = error
             raise
         self.is_ready = True
-        self._publish()
-        self._tell("ready", url=self.url)
+        self._process.tell_ready()
+        self._record.write_processes()
+        self._record.publish(self.address, self.model_name)
+        self._sampler.start()
+        server = self.config.server
+        self._liveness = Liveness(
+            self._client,
+            lambda: self._readiness.ask_token(server.hang_probe_timeout_s),
+            self._usage,
+            server.hang_timeout_s,
+            self._background,
+        )
+        self._record.tell("ready", url=self.url)
 
     def _wait_ready(self, limit_s: float, should_stop: Callable[[], bool]) -> None:
         deadline = time.monotonic() + limit_s
-        attempt: Future[bool] | None = None
         while True:
             self._follow_log()
             self._raise_if_dead(during="start-up")
             if should_stop():
                 raise Interrupted("stopped before the server was ready")
-            if time.monotonic() > deadline:
-                raise ServerNotReady(self._late(limit_s))
-            if attempt is None:
-                attempt = self._background.submit(self._is_answering, deadline - time.monotonic())
-            wait([attempt], timeout=_TICK_S)
-            if attempt.done():
-                if self._settle(attempt):
-                    return
-                attempt = None
-                time.sleep(_TICK_S)
+            self._raise_if_late(deadline, limit_s)
+            if self._ask_ready(deadline - time.monotonic()):
+                return
+
+    def _ask_ready(self, remaining_s: float) -> bool:
+        """Ask whether the server is ready; where it died of the question, say so rather than that it failed."""
+        try:
+            return self._readiness.ask(remaining_s)
+        except ServerNotReady as error:
+            self._settle()
+            raise self._failures.error(ServerNotReady, str(error), self.poll()) from error
+
+    def _settle(self) -> None:
+        """Give a leader whose engine is dead the time to end, and to say why."""
+        deadline = time.monotonic() + _SETTLE_S
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(_TICK_S)
+
+    def _raise_if_late(self, deadline: float, limit_s: float) -> None:
+        advice = "raise server.ready_timeout_s, or look for the cause above"
+        stalled_s = self._startup.stalled_s()
+        if stalled_s is not None:
+            what = f"nothing has moved for {stalled_s:.0f} s"
+            advice = "raise server.stall_timeout_s, or look for the cause above"
+        elif time.monotonic() > deadline:
+            what = f"not ready in {limit_s:g} s"
+        else:
+            return
+        what = f"{what}, in phase {self._startup.phase}; process {self.pid} is alive"
+        raise self._failures.error(ServerNotReady, what, None, advice=advice)
 
     def check(self) -> None:
-        """Raise `ServerDied` where the process has ended, or its engine is dead. Quick; call it again and again."""
+        """Raise where the server has ended, its engine is dead, or it hangs. Quick; call it again and again.
+
+        Raises:
+            ServerDied: its process ended, or its engine is dead.
+            ServerHung: it lives and produces nothing.
+        """
         try:
             self._check()
-        except ServerDied as error:
-            self._failure = str(error).partition("\n")[0]
+        except ServerHung as error:
+            self._failure = error
+            self._record.tell("hung", cause=error.cause)
+            raise
+        except ServerFailed as error:
+            self._failure = error
             raise
 
     def _check(self) -> None:
+        self._scrubber.scrub()
         self._raise_if_dead(during="serving")
-        if self._health is not None and self._health.done():
-            status, self._health = self._health.result(), None
-            if status == 503:
-                raise ServerDied(self._with_log(f"the engine of process {self.pid} died; /health answers 503"))
-        if self._health is None and time.monotonic() >= self._health_due:
-            self._tree.refresh()
-            self._health_due = time.monotonic() + _HEALTH_PERIOD_S
-            self._health = self._background.submit(self._client.health)
+        if time.monotonic() >= self._tree_due:
+            self._tree_due = time.monotonic() + _TREE_PERIOD_S
+            self._record.write_processes()
+        if self._liveness is None:
+            return
+        if self._liveness.engine_is_dead():
+            self._settle()
+            what = f"the engine of process {self.pid} died; /health answered 503"
+            raise self._failures.error(ServerDied, what, self.poll(), is_transient=True)
+        what_hangs = self._liveness.hang()
+        if what_hangs is not None:
+            raise self._failures.error(ServerHung, what_hangs, None, is_transient=True)
 
-    def stop(self, *, is_forced: Callable[[], bool] = never) -> None:
+    def stop(self, *, is_forced: Callable[[], bool] = never, is_replaced: bool = False) -> None:
         """Stop the server and everything it started. May be called again.
 
         The leader alone is told: SIGTERM when it serves, so that requests in flight finish, SIGINT before, where vLLM
@@ -181,123 +277,63 @@ class Server:
 
         Args:
             is_forced: asked while waiting; True ends the wait and kills at once.
+            is_replaced: whether another server follows on the same address, which is then kept.
 
         Raises:
-            StopIncomplete: a process or the port is left; the message names it.
+            StopIncomplete: a process, the port or memory of a GPU is left; the message names it.
         """
         if self._is_stopped:
             return
         self._is_stopped = True
+        is_hung = isinstance(self._failure, ServerHung)
+        left: list[ProcessId] = []
         try:
-            self._drain(is_forced)
+            self._record.withdraw()
+            self._sampler.stop()
+            if self.poll() is None and not is_hung:
+                drain_s = self.config.server.drain_timeout_s if self.is_ready else 0
+                self._record.tell("draining", timeout_s=drain_s)
         finally:
-            was_killed = self.poll() is None or bool(self._tree.refresh())
-            left = self._tree.kill()
-            self._process.poll()
+            left = self._process.stop(lambda: is_hung or is_forced())
             self._client.close()
             self._background.shutdown(wait=False, cancel_futures=True)
-            is_port_left = self._is_port_left()
-            self.address.lease.release()
-        self._record_end(left, is_port_left, was_killed)
+            port = self.address.lease.port if self.is_ready else None
+            rest = what_is_left(left, port, self._gpus, self._stop_limits)
+            self._scrubber.scrub(until_end=True)
+            if not is_replaced:
+                self.address.lease.release()
+        self._record_end(rest, is_replaced)
 
-    def _drain(self, is_forced: Callable[[], bool]) -> None:
-        self.folder.endpoint.unlink(missing_ok=True)
-        self._tree.refresh()
-        if self.poll() is None:
-            self._process.send_signal(signal.SIGTERM if self.is_ready else signal.SIGINT)
-            self._tell("draining", timeout_s=self.config.server.drain_timeout_s if self.is_ready else 0)
-            self._wait_for_leader(is_forced)
-        if self.poll() is not None and not is_forced():
-            self._tree.wait_gone(self._stop_limits.leftovers_s)
-
-    def _is_port_left(self) -> bool:
-        """Whether somebody still listens on the port, once it was shown to be ours; before, it may be another's."""
-        deadline = time.monotonic() + self._stop_limits.port_s
-        while (is_left := self.is_ready and is_listening(self.address.lease.port)) and time.monotonic() < deadline:
-            time.sleep(_TICK_S)
-        return is_left
-
-    def _record_end(self, left: list[ProcessId], is_port_left: bool, was_killed: bool) -> None:
-        if left or is_port_left:
-            what = f"processes {describe(left)}" if left else f"a listener on port {self.address.lease.port}"
-            message = f"left after the stop: {what}\n  next: ps -o pid,stat,wchan,args shows what they wait for"
-            self._tell("failed", cause=message)
-            raise StopIncomplete(message)
-        if self._failure is None:
-            self._tell("stopped", exit_code=self.poll(), was_killed=was_killed)
-        else:
-            self._tell("failed", cause=self._failure, exit_code=self.poll(), was_killed=was_killed)
-
-    def _wait_for_leader(self, is_forced: Callable[[], bool]) -> None:
-        limits = self._stop_limits
-        drain_s = self.config.server.drain_timeout_s
-        deadline = time.monotonic() + (drain_s + limits.after_drain_s if self.is_ready else limits.start_up_s)
-        while self.poll() is None and time.monotonic() < deadline and not is_forced():
-            self._tree.refresh()
-            time.sleep(_TICK_S)
-
-    def _is_answering(self, remaining_s: float) -> bool:
-        """Ask the three questions of readiness; runs in the background, so that a hanging answer holds up nothing."""
-        if self._client.health() != 200:
-            return False
-        self._client.check_identity(self.address.identity)
-        is_pooling = self.config.model.runner == "pooling"
-        self._client.check_token(self.model_name, is_pooling=is_pooling, timeout_s=max(remaining_s, 1.0))
-        return True
-
-    def _settle(self, attempt: Future[bool]) -> bool:
-        """Return the answer of a finished attempt; where the server died of it, say so rather than that it failed."""
-        try:
-            return attempt.result()
-        except ServerNotReady as error:
-            deadline = time.monotonic() + _SETTLE_S
-            while self.poll() is None and time.monotonic() < deadline:
-                time.sleep(_TICK_S)
-            raise ServerNotReady(self._with_log(str(error))) from error
+    def _record_end(self, rest: str | None, is_replaced: bool) -> None:
+        facts: dict[str, Any] = {"url": None, "exit_code": self.poll(), "was_killed": self._process.was_killed}
+        if rest is not None:
+            message = f"left after the stop: {rest}"
+            self._record.tell("failed", cause=message, **facts)
+            advice = "mixvllm doctor names what is left; ps -o pid,stat,wchan,args shows what a process waits for"
+            raise StopIncomplete(f"{message}\n  next: {advice}")
+        if self._failure is not None:
+            facts |= {"cause": self._failure.cause, "failure": self._failure.failure}
+        outcome = "stopped" if self._failure is None else "failed"
+        self._record.tell("replaced" if is_replaced else outcome, outcome=outcome, **facts)
 
     def _follow_log(self) -> None:
-        for line in self._log.new_lines():
-            if self._phases.read(line):
-                self._tree.refresh()
-                self._tell("phase", phase=self._phases.current)
+        for phase in self._startup.new_phases():
+            self._record.write_processes()
+            self._record.tell("phase", phase=phase)
+        self._scrubber.scrub()
 
     def _raise_if_dead(self, during: str) -> None:
+        if not self._process.is_guarded():
+            what = f"the guardian of process {self.pid} was killed; a server is not left without one"
+            raise ServerDied(what, kind="transient", failure={"id": "guardian-killed", "cause": what})
         status = self.poll()
         if status is not None:
             self._follow_log()
-            raise ServerDied(self._with_log(f"the server ended by itself during {during}: {_exit_words(status)}"))
+            what = f"the server ended by itself during {during}: {exit_words(status)}"
+            raise self._failures.error(ServerDied, what, status, is_transient=self.is_ready)
 
-    def _late(self, limit_s: float) -> str:
-        what = f"not ready in {limit_s:g} s, in phase {self._phases.current}; process {self.pid} is alive"
-        return f"{self._with_log(what)}\n  next: raise server.ready_timeout_s, or look for the cause above"
+    def _usage(self) -> Any:
+        return usage_of(self._process.tree.refresh())
 
-    def _with_log(self, what: str) -> str:
-        lines = "\n".join(f"    {line}" for line in tail(self.log_path))
-        return f"{what}\n  log: {self.log_path} (its end follows)\n{lines}"
-
-    def _publish(self) -> None:
-        """Write where the server answers, for other programs of this user."""
-        write_json(
-            self.folder.endpoint,
-            {
-                "schema": SCHEMA_VERSION,
-                "url": self.url,
-                "api_base": f"{self.url}/v1",
-                "model": self.model_name,
-                "identity": self.address.identity,
-                "api_key": self.address.key.reference if self.address.key else None,
-                "pid": self.pid,
-            },
-        )
-
-    def _tell(self, name: str, **fields: Any) -> None:
-        event = Event(name, time.monotonic() - self._began, fields)
-        for observer in self._observers:
-            observer(event)
-
-
-def _exit_words(status: int) -> str:
-    if status < 0:
-        known = -status in set(signal.Signals)
-        return f"killed by {signal.Signals(-status).name if known else f'signal {-status}'}"
-    return f"exit status {status}" + (", which vLLM also gives when its engine dies" if status == 0 else "")
+    def _pids(self) -> list[int]:
+        return [process.pid for process in self._process.tree.refresh()]

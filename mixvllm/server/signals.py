@@ -13,11 +13,16 @@ class StopSignals:
     """Records SIGINT, SIGTERM and SIGHUP while it is entered; main thread only.
 
     The first one asks for a stop, a second one for a stop at once.
+
+    Args:
+        hangup_reloads: whether SIGHUP asks for a reload instead, as daemons have it that no terminal belongs to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hangup_reloads: bool = False) -> None:
         self._received: list[int] = []
         self._before: dict[int, Any] = {}
+        self._hangup_reloads = hangup_reloads
+        self._is_reload_asked = False
 
     def __enter__(self) -> Self:
         for number in _STOP_SIGNALS:
@@ -40,10 +45,18 @@ class StopSignals:
         """Whether it was asked for again."""
         return len(self._received) > 1
 
+    def take_reload(self) -> bool:
+        """Return whether a reload was asked for since the last call."""
+        is_asked, self._is_reload_asked = self._is_reload_asked, False
+        return is_asked
+
     @property
     def exit_code(self) -> int | None:
         """128 + the first signal's number, as a shell has it; None where there was none."""
         return 128 + self._received[0] if self._received else None
 
     def _record(self, number: int, _frame: FrameType | None) -> None:
-        self._received.append(number)
+        if number == signal.SIGHUP and self._hangup_reloads:
+            self._is_reload_asked = True
+        else:
+            self._received.append(number)

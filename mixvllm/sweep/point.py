@@ -14,11 +14,12 @@ from typing import Any
 
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.machine.source import git_state
+from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.server.command import ServerCommand, server_command
-from mixvllm.vllm.installation import Installation
+from mixvllm.vllm.installation import Installation, find_installation
 
-_NOT_CONTENT = {"output_dir", "preflight", "dry_run"}
+_NOT_CONTENT = {"output_dir", "preflight", "dry_run", "detach"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,18 @@ def freeze(
         ConfigError: the vLLM of `installation` does not take an argument or a variable of it.
     """
     return Point(config, overrides, installation, server_command(config, installation, say=say))
+
+
+def load_point(folder: RunFolder) -> Point:
+    """Return the point that was frozen in `folder`, with the vLLM of this moment.
+
+    Raises:
+        EngineNotFound: that vLLM is gone.
+    """
+    record = json.loads(folder.point.read_text(encoding="utf-8"))
+    config = ExperimentConfig.model_validate(record["config"])
+    installation = find_installation(config.server.python)
+    return freeze(config, tuple(record["overrides"]), installation, lambda _line: None)
 
 
 def _hash(value: Any) -> str:

@@ -10,11 +10,13 @@ from typing import Any, Protocol
 from mixvllm.errors import DemoModelFailed, Interrupted, MixvllmError
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
-from mixvllm.runs.journal import SCHEMA_VERSION, Event
+from mixvllm.runs.journal import SCHEMA_VERSION, Event, Journal, Observer, tell_end
 from mixvllm.server.server import Server
+from mixvllm.server.service import Deployment, Service
 from mixvllm.server.signals import StopSignals
-from mixvllm.server.start import start_server
+from mixvllm.server.start import prepare, run_facts, take_address
 from mixvllm.sweep.point import Point
+from mixvllm.sweep.reload import Recompose, Reloader
 from mixvllm.workload.run import run_workload
 
 
@@ -46,21 +48,29 @@ class View(Protocol):
         """Take the server when it is ready."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 def run_point(
     point: Point,
     folder: RunFolder,
     signals: StopSignals,
     view: View,
+    recompose: Recompose | None = None,
 ) -> Outcome:
     """Start the server of `point`, do its workload, stop the server, and write `result.json`.
 
     Nothing is left running when it returns, whatever happened. A fault of mixvllm itself is recorded and raised.
+
+    Args:
+        recompose: gives the point that the run is to become; None where it cannot change.
     """
     write_json(folder.point, point.record())
     began, began_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
     outcome = Outcome("failed")
     try:
-        outcome = _run(point, folder, signals, view)
+        outcome = _run(point, folder, signals, view, recompose)
     finally:
         result = {
             "schema": SCHEMA_VERSION,
@@ -76,21 +86,41 @@ def run_point(
     return outcome
 
 
-def _run(point: Point, folder: RunFolder, signals: StopSignals, view: View) -> Outcome:
+def _run(point: Point, folder: RunFolder, signals: StopSignals, view: View, recompose: Recompose | None) -> Outcome:
+    observers = (Journal(folder, run_facts(point.config)), view)
     try:
-        server = start_server(
-            point.config, folder=folder, installation=point.installation, observers=[view], say=view.say
-        )
-        try:
-            server.wait_ready(should_stop=signals.is_requested)
-            view.show_ready(server)
-            figures = run_workload(point.config, server, signals.is_requested)
-        finally:
-            server.stop(is_forced=signals.is_forced)
+        figures = _serve(point, folder, signals, view, observers, recompose)
     except Interrupted:
         return Outcome("interrupted")
-    except DemoModelFailed as error:
-        return Outcome("interrupted") if signals.is_requested() else Outcome("failed", error)
     except MixvllmError as error:
+        if isinstance(error, DemoModelFailed) and signals.is_requested():
+            return Outcome("interrupted")
+        if not folder.status.exists():  # no server was started, so none has told of its end
+            tell_end(observers, error)
         return Outcome("failed", error)
     return Outcome("interrupted" if signals.is_requested() else "ok", figures=figures)
+
+
+def _serve(
+    point: Point,
+    folder: RunFolder,
+    signals: StopSignals,
+    view: View,
+    observers: tuple[Observer, ...],
+    recompose: Recompose | None,
+) -> dict[str, Any]:
+    prepare(point.config, point.installation, folder, view.say)
+    service = Service(
+        Deployment(point.config, point.installation),
+        folder,
+        take_address(point.config, folder),
+        observers,
+        should_stop=signals.is_requested,
+    )
+    try:
+        service.wait_ready()
+        view.show_ready(service.server)
+        reloader = Reloader(point, folder, service, signals, view, recompose) if recompose else nothing
+        return run_workload(point.config, service, signals.is_requested, reloader)
+    finally:
+        service.stop(signals.is_forced)

@@ -23,7 +23,7 @@ def probe(config: ExperimentConfig, server: Server, should_stop: Callable[[], bo
     The chat API is used where the model has a chat template, else plain completion; a pooling model embeds the prompt.
 
     Raises:
-        ServerDied: the server ended meanwhile.
+        ServerFailed: the server failed meanwhile.
         WorkloadFailed: no good answer.
         Interrupted: `should_stop` said so first.
     """

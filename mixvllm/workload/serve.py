@@ -6,19 +6,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mixvllm.server.server import Server
+from mixvllm.server.service import Service
 
 _TICK_S = 0.1
 
 
-def serve(server: Server, should_stop: Callable[[], bool]) -> dict[str, Any]:
-    """Watch `server` until `should_stop` says so; return how long it served.
+def serve(service: Service, should_stop: Callable[[], bool], tick: Callable[[], None]) -> dict[str, Any]:
+    """Look after `service` until `should_stop` says so; return how long it served.
+
+    Args:
+        tick: called again and again, between two looks.
 
     Raises:
-        ServerDied: it ended by itself.
+        ServerFailed: its server failed, and another start does not help.
     """
     began = time.monotonic()
     while not should_stop():
-        server.check()
+        service.check()
+        tick()
         time.sleep(_TICK_S)
     return {"served_s": round(time.monotonic() - began, 3)}

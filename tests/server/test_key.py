@@ -40,7 +40,7 @@ def test_a_key_of_the_environment_is_named_not_shown(folder: RunFolder, monkeypa
     key = resolve_key(ServerConfig(api_key="env:MY_KEY"), folder)
 
     assert key is not None
-    assert (key.value, key.shell, "s3cret" in f"{key}{key.python}{key.reference}") == ("s3cret", "$MY_KEY", False)
+    assert (key.value, key.pointer.shell, "s3cret" in f"{key}{key.pointer.python}{key.pointer.reference}") == ("s3cret", "$MY_KEY", False)
 
 
 def test_a_key_of_a_file_is_read_without_its_line_end(folder: RunFolder, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_key_of_a_file_is_read_without_its_line_end(folder: RunFolder, tmp_pat
     key = resolve_key(ServerConfig(api_key="file:key file"), folder)
 
     assert key is not None
-    assert (key.value, key.shell) == ("s3cret", f"$(cat '{tmp_path}/key file')")
+    assert (key.value, key.pointer.shell) == ("s3cret", f"$(cat '{tmp_path}/key file')")
 
 
 @pytest.mark.parametrize("source", ["env:NOT_SET", "file:no/such/file"])

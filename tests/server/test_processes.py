@@ -58,7 +58,8 @@ def test_a_child_that_left_the_session_is_still_ours_after_its_parent_died() -> 
     )
     assert leader.stdout is not None
     child = int(leader.stdout.readline())
-    tree = ProcessTree(leader.pid)
+    tree = ProcessTree(_id(leader.pid))
+    tree.refresh()
     leader.kill()
     leader.wait()
     leader.stdout.close()
@@ -69,7 +70,7 @@ def test_a_child_that_left_the_session_is_still_ours_after_its_parent_died() -> 
 
 
 def test_a_tree_without_processes_is_gone_at_once(sleeper: subprocess.Popen[bytes]) -> None:
-    tree = ProcessTree(sleeper.pid)
+    tree = ProcessTree(_id(sleeper.pid))
     sleeper.kill()
     sleeper.wait()
 
@@ -77,7 +78,7 @@ def test_a_tree_without_processes_is_gone_at_once(sleeper: subprocess.Popen[byte
 
 
 def test_our_own_process_is_never_part_of_a_servers_tree(sleeper: subprocess.Popen[bytes]) -> None:
-    assert [process.pid for process in ProcessTree(sleeper.pid).refresh()] == [sleeper.pid]
+    assert [process.pid for process in ProcessTree(_id(sleeper.pid)).refresh()] == [sleeper.pid]
 
 
 def test_a_description_names_number_and_program(sleeper: subprocess.Popen[bytes]) -> None:
@@ -85,3 +86,9 @@ def test_a_description_names_number_and_program(sleeper: subprocess.Popen[bytes]
     assert identity is not None
 
     assert describe([identity]).startswith(f"{sleeper.pid} (python")
+
+
+def _id(pid: int) -> ProcessId:
+    identity = identify(pid)
+    assert identity is not None
+    return identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,15 @@ class Composed:
     overrides: tuple[str, ...]
     config_dirs: tuple[str | Path, ...] = ()
 
-    def with_origins(self, faults: Iterable[Fault]) -> list[Fault]:
-        """Return `faults`, found after the composition, with where each value came from."""
-        with hydra_session(self.config_dirs) as loader:
-            return _with_origins(list(faults), check_overrides(self.overrides, groups(loader)), loader)
+    @contextmanager
+    def naming_origins(self) -> Iterator[None]:
+        """Add to faults that are found later, by the vLLM that would serve, where each value came from."""
+        try:
+            yield
+        except ConfigError as error:
+            with hydra_session(self.config_dirs) as loader:
+                checked = check_overrides(self.overrides, groups(loader))
+                raise ConfigError(_with_origins(list(error.faults), checked, loader)) from error
 
 
 def compose(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> ExperimentConfig:
@@ -75,6 +81,10 @@ def _composed(checked: CheckedOverrides, loader: ConfigLoader) -> DictConfig:
     """Return what Hydra composes, which fails on files that are broken or name each other wrongly."""
     try:
         return compose_tree(checked.accepted, loader)
+    except ConfigError as error:
+        raise ConfigError([*checked.faults, *error.faults]) from error
+    except RecursionError as error:
+        raise ConfigError([*checked.faults, Fault("", "not valid YAML: a file is nested too deeply")]) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError([*checked.faults, _composition_fault(error, checked, loader)]) from error
 

@@ -62,6 +62,14 @@ def _parse(parser: OverridesParser, typed: str) -> tuple[str, Override]:
         return quoted, parser.parse_override(quoted)
 
 
+def merge_overrides(overrides: Iterable[str]) -> list[str]:
+    """Return `overrides` with only the last one of each key, each where its key stood first."""
+    merged: dict[str, str] = {}
+    for text in overrides:
+        merged[text.partition("=")[0].lstrip("+~")] = text
+    return list(merged.values())
+
+
 def _fault(override: Override, text: str, groups: Mapping[str, list[str]]) -> Fault | None:
     key, value = override.key_or_group, text.partition("=")[2]
     if key.startswith("hydra."):

@@ -50,6 +50,8 @@ class ExperimentConfig(ServeConfig):
     """Folder that run folders are made in."""
     preflight: Literal["off", "warn", "strict"] = "strict"
     """What this machine lacks for the run: strict = an error stops it, warn = it is only shown, off = not looked at."""
+    detach: bool = False
+    """Return once the server is ready, or has failed; it lives on after the terminal is closed."""
     dry_run: bool = False
     """Start nothing; print the command that would be."""
 

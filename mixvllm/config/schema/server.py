@@ -54,6 +54,22 @@ class ServerConfig(Section):
     """Seconds from the start until the server must have answered with a token."""
     drain_timeout_s: Annotated[int, Field(ge=0), LAUNCHER_ONLY] = 30
     """Seconds that requests in flight get to finish at a stop, whole."""
+    stall_timeout_s: Annotated[float | None, Field(gt=0), LAUNCHER_ONLY] = None
+    """Seconds that a phase of the start-up may last without a line, CPU time or bytes read; null = each phase's own."""
+    hang_timeout_s: Annotated[float, Field(gt=0), LAUNCHER_ONLY] = 120.0
+    """Seconds without any progress, while requests are there, after which the engine is asked for one token."""
+    hang_probe_timeout_s: Annotated[float, Field(gt=0), LAUNCHER_ONLY] = 30.0
+    """Seconds that it gets for that token before the server is called hung."""
+    restart: Annotated[Literal["never", "on_failure"], LAUNCHER_ONLY] = "on_failure"
+    """What follows a failure: on_failure = a new start, unless the configuration is the cause."""
+    restart_max_attempts: Annotated[int, Field(ge=1), LAUNCHER_ONLY] = 5
+    """Failures in a row after which it is given up."""
+    restart_backoff_s: Annotated[float, Field(ge=0), LAUNCHER_ONLY] = 5.0
+    """Seconds before the first new start; doubled with each failure in a row, to 300 at the most."""
+    restart_reset_s: Annotated[float, Field(gt=0), LAUNCHER_ONLY] = 600.0
+    """Seconds of serving after which the failures before it are forgotten."""
+    sample_period_s: Annotated[float, Field(gt=0), LAUNCHER_ONLY] = 5.0
+    """Seconds between two samples of the server's metrics, the GPUs and the processes."""
     python: Annotated[Word | None, LAUNCHER_ONLY] = None
     """Interpreter that has vLLM, e.g. another venv's; null = the launcher's own."""
     env: Annotated[Environment, LAUNCHER_ONLY] = Field(default_factory=dict)

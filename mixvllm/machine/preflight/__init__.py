@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine.gpus import GpuInfo, get_gpu_info
@@ -14,7 +15,13 @@ from mixvllm.machine.preflight.weights import check_weights, model_folder
 
 
 def run_preflight(
-    config: ServeConfig, *, version: str, is_cpu: bool, python: str, environment: Mapping[str, str]
+    config: ServeConfig,
+    *,
+    version: str,
+    is_cpu: bool,
+    python: str,
+    environment: Mapping[str, str],
+    is_serving: bool = False,
 ) -> list[Check]:
     """Look at everything that a server of `config` needs of this machine; nothing is started or fetched.
 
@@ -24,8 +31,11 @@ def run_preflight(
         is_cpu: whether that is the CPU build.
         python: its interpreter.
         environment: what the server will have.
+        is_serving: whether a server that this one replaces holds its GPUs still; they count as free then.
     """
     info = GpuInfo() if is_cpu else get_gpu_info()
+    if is_serving:
+        info = GpuInfo(tuple(replace(gpu, free_memory_gib=gpu.total_memory_gib, processes=()) for gpu in info.gpus))
     return [
         *check_engine(config, version, python),
         *([] if is_cpu else check_devices(config, info, environment)),

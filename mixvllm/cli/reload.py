@@ -1,0 +1,72 @@
+"""Asks a running server to become what its files and further overrides say now."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from mixvllm.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from mixvllm.errors import MixvllmError
+from mixvllm.runs.files import write_json
+from mixvllm.runs.folder import RunFolder
+from mixvllm.runs.records import read_json
+from mixvllm.server.fleet import find_run, look_at
+
+_TICK_S = 0.1
+_EXIT_CODES = {"unchanged": EXIT_OK, "done": EXIT_OK, "refused": EXIT_CONFIG, "rolled_back": EXIT_FAILED}
+
+
+class ReloadFailed(MixvllmError):
+    """The run could not be asked, or ended before it answered."""
+
+
+def reload_run(run: str, overrides: Sequence[str]) -> int:
+    """Ask `run` to reload, show what comes of it, and return 0 where it serves what was asked for.
+
+    1: the new server did not become ready, and the old one serves again. 2: the configuration was refused, and the
+    server goes on as it is.
+
+    Raises:
+        ReloadFailed: the run serves nothing that could be changed.
+    """
+    state = find_run(run)
+    if state.has_ended or state.is_remote:
+        where = f"runs on {state.host}" if state.is_remote else f"is {state.state}"
+        raise ReloadFailed(f"run {state.name} {where}: there is no server here to change\n  next: mixvllm ps")
+    if state.state == "starting" and state.record.get("attempt", 0) <= 1:
+        raise ReloadFailed(f"run {state.name} has not served yet\n  next: mixvllm wait {state.name}")
+    request = {"id": secrets.token_hex(8), "overrides": list(overrides)}
+    write_json(state.folder.reload_request, request)
+    return _follow(state.folder, request["id"])
+
+
+def _follow(folder: RunFolder, request: object) -> int:
+    """Show each answer to `request`, until one is the last."""
+    shown = ""
+    while True:
+        answer = read_json(folder.reload_answer) or {}
+        if answer.get("id") == request and answer["state"] != shown:
+            shown = answer["state"]
+            _show(answer)
+            if shown in _EXIT_CODES:
+                return _EXIT_CODES[shown]
+        elif look_at(folder).has_ended:
+            folder.reload_request.unlink(missing_ok=True)
+            raise ReloadFailed(f"run {folder.name} ended before it answered\n  next: mixvllm logs {folder.name}")
+        time.sleep(_TICK_S)
+
+
+def _show(answer: dict[str, Any]) -> None:
+    words = {
+        "refused": "refused; the server goes on as it is",
+        "unchanged": "nothing differs; the server goes on as it is",
+        "replacing": "draining the server, then starting:",
+        "rolled_back": "the new server did not become ready; the old one serves again",
+        "done": "done",
+    }[answer["state"]]
+    difference = answer.get("difference", []) if answer["state"] == "replacing" else []
+    lines = [f"reload: {words}", *(f"  {line}" for line in [*difference, *answer.get("cause", "").splitlines()])]
+    sys.stderr.write("\n".join(lines) + "\n")

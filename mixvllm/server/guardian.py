@@ -1,0 +1,264 @@
+"""The guardian: a small process between the launcher and vLLM, which sees to it that nothing of vLLM is left.
+
+It adopts every orphan of its server, and ends them all when the server's leader has ended, when the launcher asks,
+and when the launcher is gone, by whatever death: their pipe tells. vLLM itself does none of this: its engine lives on,
+holding GPUs, after its front end or its launcher is killed (https://github.com/vllm-project/vllm/issues/55510).
+
+A program of its own: `python -I -S guardian.py`; standard library only, one thread, little imported.
+In, a line of JSON each: first the `Task`, then {"do": "ready" | "stop" | "kill"}. Out, a line of JSON each:
+{"leader": [pid, start_ticks]}, {"exited": status}, and as the last one {"left": [[pid, start_ticks]], "was_killed": …}.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from mixvllm.server.leftovers import remove_folder, remove_shared_memory, shared_memory_of
+from mixvllm.server.processes import ProcessId, ProcessTree, identify, send_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypedDict
+
+    class Task(TypedDict):
+        """What a guardian is to do.
+
+        Args:
+            argv: of the server, program first.
+            environment: the server's, whole.
+            log: the file that the server prints to.
+            tmp_dir: the server's own folder for temporary files; removed at the end.
+            run: the run's folder, for the record where the launcher is gone.
+            limits: seconds: `start_up_s`, `drain_s`, `after_drain_s`, `leftovers_s`, `kill_s`.
+        """
+
+        argv: list[str]
+        environment: dict[str, str]
+        log: str
+        tmp_dir: str
+        run: str
+        limits: dict[str, float]
+
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_TICK_S = 0.05
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Guardian:
+    """Starts one server and ends it.
+
+    Args:
+        task: what to do.
+        commands: descriptor that commands come from.
+        reports: descriptor that reports go to.
+    """
+
+    def __init__(self, task: Task, commands: Lines, reports: int) -> None:
+        self._task = task
+        self._commands = commands
+        self._reports = reports
+        self._is_ready = False
+        self._is_stopping = False
+        self._is_forced = False
+        self._is_alone = False
+        self._status: int | None = None
+        self._shared_memory: set[str] = set()
+        self._wakeup = _wake_on_signals(self._note_signal)
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        own = identify(os.getpid())
+        self._leader = _start_leader(task)
+        self._tree = ProcessTree(self._leader, guardian=own)
+        self._tell(leader=list(self._leader))
+
+    def run(self) -> None:
+        """Watch the server until it has ended or is to end; then leave nothing of it."""
+        while self._status is None and not self._is_stopping:
+            self._step(None)
+        was_asked = self._is_stopping
+        if self._status is None:
+            self._drain()
+        was_killed = self._clear()
+        self._tell(left=[list(process) for process in self._tree.refresh()], was_killed=was_killed)
+        if self._is_alone:
+            self._record(was_asked)
+
+    def _drain(self) -> None:
+        """Tell the leader alone: a worker that gets SIGTERM itself breaks the drain."""
+        limits = self._task["limits"]
+        # Before it serves, vLLM ignores SIGTERM.
+        send_signal(self._leader, signal.SIGTERM if self._is_ready else signal.SIGINT)
+        wait_s = limits["drain_s"] + limits["after_drain_s"] if self._is_ready else limits["start_up_s"]
+        self._step_until(time.monotonic() + wait_s)
+
+    def _step_until(self, deadline: float) -> None:
+        while self._status is None and not self._is_forced and (left_s := deadline - time.monotonic()) > 0:
+            self._step(left_s)
+
+    def _clear(self) -> bool:
+        """End what is left; return whether anything had to be killed."""
+        self._note_shared_memory()
+        ended_by_itself = self._status is not None and self._status >= 0
+        deadline = time.monotonic() + (self._task["limits"]["leftovers_s"] if ended_by_itself else 0)
+        while (left := self._tree.refresh()) and not self._is_forced and time.monotonic() < deadline:
+            self._step(_TICK_S)
+        was_killed = bool(left)
+        deadline = time.monotonic() + self._task["limits"]["kill_s"]
+        while (left := self._tree.refresh()) and time.monotonic() < deadline:
+            self._note_shared_memory()
+            for process in left:
+                send_signal(process, signal.SIGKILL)
+            self._step(_TICK_S)
+        self._step(0)
+        remove_shared_memory(self._shared_memory)
+        remove_folder(self._task["tmp_dir"])
+        return was_killed
+
+    def _note_shared_memory(self) -> None:
+        self._shared_memory |= shared_memory_of(process.pid for process in self._tree.refresh())
+
+    def _step(self, timeout_s: float | None) -> None:
+        """Wait for a command, a signal or a child's end, and take note of all that came."""
+        sources = [self._wakeup] if self._is_alone else [self._wakeup, self._commands.descriptor]
+        readable, _, _ = select.select(sources, [], [], timeout_s)
+        if self._wakeup in readable:
+            os.read(self._wakeup, 4096)
+        if self._commands.descriptor in readable:
+            self._take_commands()
+        self._reap()
+
+    def _take_commands(self) -> None:
+        lines = self._commands.read()
+        if lines is None:
+            self._is_alone = self._is_stopping = True
+            return
+        for line in lines:
+            command = json.loads(line)["do"]
+            self._is_ready |= command == "ready"
+            self._is_stopping |= command in ("stop", "kill")
+            self._is_forced |= command == "kill"
+            if command == "ready":
+                self._note_shared_memory()
+
+    def _reap(self) -> None:
+        """Wait for every child that has ended; orphans that were adopted are children too."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._leader.pid:
+                self._status = os.waitstatus_to_exitcode(status)
+                self._tell(exited=self._status)
+
+    def _note_signal(self, number: int) -> None:
+        self._is_forced |= self._is_stopping and number != signal.SIGCHLD
+        self._is_stopping |= number != signal.SIGCHLD
+
+    def _tell(self, **report: Any) -> None:
+        try:
+            os.write(self._reports, json.dumps(report).encode() + b"\n")
+        except OSError:
+            self._is_alone = self._is_stopping = True
+
+    def _record(self, was_asked: bool) -> None:
+        """Write how the run ended, since the launcher cannot any more."""
+        from pathlib import Path
+
+        from mixvllm.runs.folder import RunFolder
+        from mixvllm.runs.journal import record_end
+
+        what = "the launcher was killed" if was_asked else "the server ended by itself after the launcher was killed"
+        record_end(RunFolder(Path(self._task["run"])), f"{what}; its guardian stopped the server", self._status)
+
+
+class Lines:
+    """Reads lines from a descriptor as they come."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._partial = b""
+
+    def read(self) -> list[bytes] | None:
+        """Return the lines that are whole after one read, which may wait; None at the end."""
+        chunk = os.read(self.descriptor, 1 << 16)
+        if not chunk:
+            return None
+        *lines, self._partial = (self._partial + chunk).split(b"\n")
+        return lines
+
+
+def _wake_on_signals(note: Any) -> int:
+    """Have `note` called with each signal that matters; return a descriptor that is readable after one."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: note(number))
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    return reader
+
+
+def _start_leader(task: Task) -> ProcessId:
+    """Start the server's first process in a session of its own, its output in a file.
+
+    A file, since a pipe that nobody reads would block vLLM, and would break when its reader dies.
+    """
+    guardian = os.getpid()
+    log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become_leader(task, guardian, null, log)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, this process is a copy that must end here
+            os.write(2, f"cannot start {task['argv'][0]}: {error}\n".encode())
+        os._exit(127)
+    os.close(log)
+    os.close(null)
+    return identify(pid) or ProcessId(pid, 0)
+
+
+def _become_leader(task: Task, guardian: int, null: int, log: int) -> None:
+    os.setsid()
+    for target, source in ((0, null), (1, log), (2, log)):
+        os.dup2(source, target)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    # By SIGUSR2 Slurm announces the end of a job; vLLM would die of it.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core holds the keys
+    # SIGINT ends vLLM with its engine in every state; SIGKILL would leave the engine.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+    if os.getppid() != guardian:
+        os._exit(127)
+    os.execvpe(task["argv"][0], task["argv"], task["environment"])
+
+
+def main() -> None:
+    """Take the task from stdin and do it."""
+    commands = Lines(0)
+    lines: list[bytes] | None = []
+    while not lines:
+        lines = commands.read()
+        if lines is None:
+            return  # the launcher died before it said what to do
+    Guardian(json.loads(lines[0]), commands, 1).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Keeps one address served: by one server after the other where one fails, or is to become another one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mixvllm.config.schema import ServeConfig
+from mixvllm.errors import Interrupted, MixvllmError, ServerFailed
+from mixvllm.machine.ports import lease_port
+from mixvllm.runs.folder import RunFolder
+from mixvllm.runs.journal import Event, Observer
+from mixvllm.server.address import Address
+from mixvllm.server.limits import STOP_LIMITS, StopLimits
+from mixvllm.server.restart import Failure, RestartPolicy
+from mixvllm.server.server import Server, never
+from mixvllm.server.start import launch
+from mixvllm.vllm.installation import Installation
+
+PORT_IN_USE = "port-in-use"
+"""Id of the diagnosis that the port was taken while the server was loading."""
+
+_TICK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a service runs.
+
+    Args:
+        config: validated.
+        installation: the vLLM that serves it.
+    """
+
+    config: ServeConfig
+    installation: Installation
+
+
+class Service:
+    """A server that is started again where that helps, always on the same address.
+
+    A context manager: leaving it stops the server and gives up the address.
+
+    Args:
+        deployment: what it runs.
+        folder: where log and records are.
+        address: taken; given up at the end.
+        observers: told of every event.
+        should_stop: asked while waiting.
+        stop_limits: how long the stages of a stop may take.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        folder: RunFolder,
+        address: Address,
+        observers: Iterable[Observer],
+        *,
+        should_stop: Callable[[], bool] = never,
+        stop_limits: StopLimits = STOP_LIMITS,
+    ) -> None:
+        self.deployment = deployment
+        self._folder = folder
+        self._address = address
+        self._observers = tuple(observers)
+        self._should_stop = should_stop
+        self._stop_limits = stop_limits
+        self._policy = RestartPolicy(deployment.config.server)
+        self.server = self._launch()
+
+    def wait_ready(self) -> None:
+        """Return when the server is ready, or one that was started after it.
+
+        Raises:
+            ServerFailed: it is given up.
+            Interrupted: a stop was asked for.
+        """
+        while True:
+            try:
+                self.server.wait_ready(should_stop=self._should_stop)
+                return
+            except ServerFailed as error:
+                self._next_server(error)
+
+    def check(self) -> None:
+        """Look after the server; where it failed, return only when another one is ready.
+
+        Raises:
+            ServerFailed: it failed and is given up.
+            Interrupted: a stop was asked for meanwhile.
+        """
+        try:
+            self.server.check()
+        except ServerFailed as error:
+            self._next_server(error)
+            self.wait_ready()
+
+    def replace(self, deployment: Deployment) -> ServerFailed | None:
+        """Drain the server and serve `deployment` on the same address; go back where that does not become ready.
+
+        Returns:
+            Why it went back; None where the new one serves.
+
+        Raises:
+            ServerFailed: the old one did not come back either.
+            Interrupted: a stop was asked for meanwhile.
+        """
+        before = self.deployment
+        self._serve_instead(deployment)
+        try:
+            self.server.wait_ready(should_stop=self._should_stop)
+        except ServerFailed as error:
+            self._serve_instead(before)
+            self.wait_ready()
+            return error
+        self._policy = RestartPolicy(deployment.config.server)
+        return None
+
+    def _serve_instead(self, deployment: Deployment) -> None:
+        self.server.stop(is_replaced=True)
+        self.deployment = deployment
+        self._address = self._address.for_next_server()
+        self.server = self._launch()
+
+    def stop(self, is_forced: Callable[[], bool] = never) -> None:
+        """Stop the server and give up the address. May be called again."""
+        self.server.stop(is_forced=is_forced)
+        self._address.lease.release()
+
+    def _next_server(self, error: ServerFailed) -> None:
+        """Start another server after `error`, or raise it."""
+        failure = Failure.of(error, was_ready=self.server.is_ready, served_s=self.server.served_s)
+        is_port_lost = error.failure.get("id") == PORT_IN_USE and self.deployment.config.server.port == "auto"
+        delay_s = 0.0 if is_port_lost else self._policy.delay_s(failure)
+        if delay_s is None:
+            raise error
+        self.server.stop(is_replaced=True)
+        if is_port_lost:
+            self._take_another_port()
+        self._tell("restarting", cause=error.cause, message=str(error), delay_s=round(delay_s, 3))
+        self._wait(delay_s)
+        self._address = self._address.for_next_server()
+        self.server = self._launch()
+
+    def _take_another_port(self) -> None:
+        """Move to another port; the old one is kept meanwhile, so that it is not taken for free."""
+        server = self.deployment.config.server
+        lost = self._address
+        self._address = Address(server.host, lease_port(server.host, "auto"), lost.key, lost.is_tls)
+        lost.lease.release()
+
+    def _wait(self, delay_s: float) -> None:
+        deadline = time.monotonic() + delay_s
+        while time.monotonic() < deadline:
+            if self._should_stop():
+                raise Interrupted("stopped while waiting for the next start")
+            time.sleep(_TICK_S)
+
+    def _launch(self) -> Server:
+        try:
+            return launch(
+                self.deployment.config,
+                self._folder,
+                self.deployment.installation,
+                self._address,
+                self._observers,
+                stop_limits=self._stop_limits,
+            )
+        except (MixvllmError, OSError):
+            self._address.lease.release()
+            raise
+
+    def _tell(self, name: str, **fields: object) -> None:
+        for observer in self._observers:
+            observer(Event(name, self.server.served_s, fields))
