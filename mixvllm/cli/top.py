@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -62,6 +63,8 @@ def show_top(
         stream: where to; None = stdout.
     """
     stream = stream or sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a name that the terminal cannot show is no error
     runs = [RunFolder(folder) for folder in folders]
     try:
         if as_json or not _is_terminal(stream):

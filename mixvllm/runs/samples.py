@@ -59,7 +59,7 @@ def last_samples(folder: RunFolder, count: int) -> list[dict[str, Any]]:
             size = file.seek(0, os.SEEK_END)
             while True:
                 file.seek(max(0, size - block_bytes))
-                found = list(_objects(file.read().splitlines()[0 if block_bytes >= size else 1 :]))
+                found = list(_objects(file.read().splitlines()))  # a line that is cut at its front is no object
                 if len(found) >= count or block_bytes >= min(size, _MAX_TAIL_BYTES):
                     return found[-count:]
                 block_bytes *= 4

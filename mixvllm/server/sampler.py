@@ -81,7 +81,9 @@ class Sampler:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            due = max(due + self._period_s, time.monotonic())  # what was missed is not made up for
+            due += self._period_s
+            if due <= time.monotonic():  # what was missed is not made up for
+                due = time.monotonic() + self._period_s
             sample = self._heading()
             try:
                 sample |= self._take()
@@ -117,7 +119,7 @@ class Sampler:
         self._latest = metrics = read_metrics(text)
         interval_s, found = None, Rates()
         if self._before is not None:
-            interval_s = round(now - self._before[0], 3)
+            interval_s = round(now - self._before[0], 6)
             found = rates(self._before[1], metrics, now - self._before[0])
         self._before = (now, metrics)
         return {"answers": True, "engine": metrics.record(), "interval_s": interval_s, "rates": asdict(found)}

@@ -41,7 +41,7 @@ class Histogram:
         return Histogram(self.bounds_s, counts, self.sum_s - before.sum_s)
 
     def quantile_s(self, fraction: float) -> float | None:
-        """Return the seconds that `fraction` of the durations do not exceed; None where there is no duration.
+        """Return the seconds that `fraction`, (0, 1], of the durations do not exceed; None where there is no duration.
 
         Within a bucket durations are taken to be spread evenly, and what is beyond the last finite bound counts as
         that bound, as in Prometheus' `histogram_quantile`: no better than the bounds are dense.
@@ -51,7 +51,7 @@ class Histogram:
         rank = fraction * self.counts[-1]
         lower_s, num_below = 0.0, 0.0
         for bound_s, count in zip(self.bounds_s, self.counts, strict=True):
-            if count >= rank and count > num_below:
+            if count >= rank:
                 if math.isinf(bound_s):
                     return lower_s
                 return lower_s + (bound_s - lower_s) * (rank - num_below) / (count - num_below)

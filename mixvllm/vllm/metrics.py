@@ -159,19 +159,6 @@ def read_metrics(text: str) -> EngineMetrics:
     return _collect(by_name, engines)
 
 
-def stuck_engines(before: EngineMetrics, after: EngineMetrics) -> list[str]:
-    """Return the indices of the engines that had requests at both moments and did nothing between them.
-
-    The progress of the whole server hides one of several engines that hangs.
-    """
-    pairs = [(name, before.engines[name], engine) for name, engine in after.engines.items() if name in before.engines]
-    return [
-        name
-        for name, then, now in pairs
-        if then.num_requests and now.num_requests and not now.is_asleep and then.progress == now.progress
-    ]
-
-
 def _samples(text: str) -> Iterator[Sample]:
     from prometheus_client.parser import text_string_to_metric_families as parse  # noqa: PLC0415 - see above
 

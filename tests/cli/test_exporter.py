@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from mixvllm.errors import MixvllmError, PortInUse
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.snapshot import Snapshot, read_snapshot
 from tests.cli.recorded_runs import NOW, make_all, make_run, sample
+from tests.fakes.fake_server import wait_until
 
 Found = dict[str, list[tuple[dict[str, str], float]]]
 
@@ -228,7 +230,9 @@ def test_a_client_that_goes_away_disturbs_nobody(serve: Serve, capfd: pytest.Cap
     with socket.create_connection(exporter.server_address[:2]) as silent:
         silent.sendall(b"GET /met")
         assert get(exporter, "/health")[0] == 200
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its end is a reset
 
+    wait_until(lambda: not any("process_request" in thread.name for thread in threading.enumerate()))
     assert get(exporter, "/health")[0] == 200
     assert capfd.readouterr() == ("", "")
 

@@ -49,11 +49,11 @@ class Scripted:
     """Gives one answer after the other, the last one again and again; an exception is raised."""
 
     answers: list[str | Exception | None]
-    num_asked: int = field(default=0)
+    asked_at: list[float] = field(default_factory=list)
 
     def metrics(self) -> str | None:
-        answer = self.answers[min(self.num_asked, len(self.answers) - 1)]
-        self.num_asked += 1
+        answer = self.answers[min(len(self.asked_at), len(self.answers) - 1)]
+        self.asked_at.append(time.monotonic())
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -138,11 +138,27 @@ def test_a_server_that_does_not_answer_is_sampled_all_the_same(folder: RunFolder
 
 def test_rates_go_over_the_time_in_which_a_server_did_not_answer(folder: RunFolder, begin: Begin) -> None:
     tokens = 'vllm:generation_tokens_total{{engine="0"}} {}\n'
-    begin(Scripted([tokens.format(100), None, None, tokens.format(150)]))
+    client = Scripted([tokens.format(100), None, None, tokens.format(150)])
+    begin(client)
 
     back = samples(folder, 4)[3]
-    assert back["interval_s"] >= 3 * PERIOD_S - 0.005
+    assert back["interval_s"] > client.asked_at[3] - client.asked_at[1]
     assert back["rates"]["generation_tokens_per_s"] == pytest.approx(50 / back["interval_s"], rel=0.05)
+
+
+def test_a_sample_that_was_late_is_not_made_up_for(folder: RunFolder, begin: Begin) -> None:
+    class Slow(Scripted):
+        def metrics(self) -> str | Exception | None:
+            answer = super().metrics()
+            if len(self.asked_at) == 1:
+                time.sleep(5 * PERIOD_S)
+            return answer
+
+    client = Slow([""])
+    begin(client)
+    samples(folder, 5)
+
+    assert client.asked_at[2] - client.asked_at[1] >= 0.5 * PERIOD_S
 
 
 def test_an_error_costs_its_own_sample_and_is_told_in_it(folder: RunFolder, begin: Begin) -> None:
@@ -158,7 +174,7 @@ def test_a_folder_that_takes_nothing_ends_nothing(tmp_path: Path, begin: Begin, 
     client = Scripted([""])
     folder.samples.mkdir()
     begin(client)
-    wait_until(lambda: client.num_asked >= 3)
+    wait_until(lambda: len(client.asked_at) >= 3)
 
     folder.samples.rmdir()
     assert samples(folder, 1)[0]["answers"] is True

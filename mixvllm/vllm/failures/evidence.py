@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mixvllm.vllm.failures.catalogue import CATALOGUE
 from mixvllm.vllm.failures.catalogue.entry import Failure, Rank, Sign
-from mixvllm.vllm.failures.log_lines import LogLine
+from mixvllm.vllm.failures.log_lines import LogLine, Where
 from mixvllm.vllm.failures.moments import Moment, Moments
 from mixvllm.vllm.failures.wrappers import is_error
 
@@ -38,13 +38,15 @@ def collect(lines: Iterable[LogLine]) -> list[Evidence]:
     stop follows from that: neither counts.
     """
     moments, found, was_serving = Moments(), list[Evidence](), False
+    last_of: dict[str, Where] = {}
     for line in lines:
         moment = moments.read(line)
         if moment == "serving" and not was_serving:
             found.clear()
         was_serving = moment == "serving"
         if line.where != "information" and moment != "stopping":
-            found.extend(_of_line(line, moment))
+            found.extend(_of_line(line, moment, ends_traceback=last_of.get(line.pid) == "source"))
+        last_of[line.pid] = line.where
     return found
 
 
@@ -60,7 +62,7 @@ def first_unknown(evidence: Iterable[Evidence]) -> Evidence | None:
     return min(unknown, key=lambda found: (not found.line.is_of_engine, found.line.number), default=None)
 
 
-def _of_line(line: LogLine, moment: Moment) -> Iterator[Evidence]:
+def _of_line(line: LogLine, moment: Moment, *, ends_traceback: bool) -> Iterator[Evidence]:
     is_known = False
     for sign, failure in _SIGNS:
         if sign.core not in line.text or sign.where != line.where:
@@ -69,7 +71,7 @@ def _of_line(line: LogLine, moment: Moment) -> Iterator[Evidence]:
         if match and (not sign.moments or moment in sign.moments):
             is_known = True
             yield Evidence(line, failure, _rank(failure, line, moment), match.groupdict(default=""))
-    if not is_known and line.where == "message" and is_error(line.text):
+    if not is_known and line.where == "message" and is_error(line.text, ends_traceback=ends_traceback):
         is_request = moment == "serving" and not line.is_of_engine
         yield Evidence(line, None, Rank.REQUEST if is_request else Rank.GENERAL, {})
 

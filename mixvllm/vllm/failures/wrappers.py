@@ -28,6 +28,7 @@ _EXCEPTION = re.compile(
     r"(?:\[rank\d+\]: ?)?(?:[A-Za-z_]\w*\.)*"
     r"[A-Z]\w*(?:Error|Exception|Failed|Failure|Timeout|Exceeded|Compiler)(?:: |$)"
 )
+_RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:: |$)")
 _VALIDATION = re.compile(r"\s*Value error, |\s+\S.*\[type=\w+, input_value=")
 
 
@@ -36,8 +37,8 @@ def is_wrapper(text: str) -> bool:
     return any(wrapper in text for wrapper in _WRAPPERS)
 
 
-def is_error(text: str) -> bool:
-    """Whether a line, without its prefix, names an error: the last one of a traceback, or one of a validation."""
+def is_error(text: str, *, ends_traceback: bool = False) -> bool:
+    """Whether a line, without its prefix, names an error: by its words, or since it stands below a traceback's code."""
     if is_wrapper(text) or any(word in text for word in _NO_FAILURES):
         return False
-    return bool(_EXCEPTION.match(text) or _VALIDATION.match(text))
+    return bool(_EXCEPTION.match(text) or _VALIDATION.match(text) or (ends_traceback and _RAISED.match(text)))

@@ -73,7 +73,8 @@ def spawn(scene: Scene, command: ServerCommand, log: Path, environment: dict[str
     if "VLLM_RPC_BASE_PATH" in own:
         Path(own["VLLM_RPC_BASE_PATH"]).mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
-    fixed = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    # What a killed server leaves (sockets, rendezvous files) goes away with the scratch folder.
+    fixed = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "TMPDIR": str(scratch)}
     with log.open("wb") as output:
         return subprocess.Popen(
             [*scene.wrapper, shutil.which("nice") or "nice", "-n", "10", *command.argv, *arguments],

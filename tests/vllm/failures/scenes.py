@@ -187,21 +187,18 @@ SCENES: dict[str, Scene] = {
     "unknown_architecture": _scene(model=models.of_unknown_architecture),
     "unknown_type": _scene(model=models.of_unknown_type),
     "own_code": _scene(model=models.with_own_code),
-    "adapter_rank": Scene(arguments=("--enable-lora", "--lora-modules", "a=SCRATCH/model/adapter"), model=models.with_adapter),
+    "adapter_rank": Scene(
+        arguments=("--enable-lora", "--lora-modules", "a=SCRATCH/model/adapter"), model=models.with_adapter
+    ),
     # Memory.
     "kv_too_small": _scene("inference.kv_cache_memory_bytes=4K"),
     "kv_below_length": _scene("inference.kv_cache_memory_bytes=256K"),
     "kv_too_big": _scene("inference.kv_cache_memory_bytes=400G"),
-    "kv_space_too_big": _scene(
-        "inference.kv_cache_memory_bytes=null", environment={"VLLM_CPU_KVCACHE_SPACE": "999"}
-    ),
-    "utilization_too_high": _scene(
-        "inference.kv_cache_memory_bytes=null", "inference.gpu_memory_utilization=0.999"
-    ),
+    "kv_space_too_big": _scene("inference.kv_cache_memory_bytes=null", environment={"VLLM_CPU_KVCACHE_SPACE": "999"}),
+    "utilization_too_high": _scene("inference.kv_cache_memory_bytes=null", "inference.gpu_memory_utilization=0.999"),
     "little_address_space": _scene(wrapper=limited(**{"as": 1_500 * 1024**2})),
     "small_shared_memory": _scene(
         *TWO_WORKERS,
-        environment={"VLLM_CPU_SIM_MULTI_NUMA": "1"},
         wrapper=with_small_folder("/dev/shm", "256k"),
     ),
     # The machine.
@@ -215,26 +212,22 @@ SCENES: dict[str, Scene] = {
     "long_socket_path": _scene(environment={"VLLM_RPC_BASE_PATH": "SCRATCH/" + "d" * 120}),
     "port_is_a_uri": _scene(environment={"VLLM_PORT": "tcp://10.0.0.1:8000"}),
     "no_compiler": _scene(
-        "inference.enforce_eager=null", environment={"CXX": "/none/g++", "PATH": "/none", "VLLM_DISABLE_COMPILE_CACHE": "1"}
+        "inference.enforce_eager=null",
+        environment={"CXX": "/none/g++", "VLLM_DISABLE_COMPILE_CACHE": "1"},
     ),
-    "engine_too_slow": _scene(environment={"VLLM_ENGINE_READY_TIMEOUT_S": "2"}),
     # Processes that end.
     "killed_engine": _scene(act=send(signal.SIGKILL, "EngineCore")),
     "crashed_engine": _scene(act=in_turn(send(signal.SIGSEGV, "EngineCore"))),
     "killed_engine_while_loading": _scene(when="Initializing a V1 LLM engine", act=send(signal.SIGKILL, "EngineCore")),
-    "killed_worker": _scene(
-        *TWO_WORKERS, environment={"VLLM_CPU_SIM_MULTI_NUMA": "1"}, act=send(signal.SIGKILL, "Worker_TP1")
-    ),
+    "killed_worker": _scene(*TWO_WORKERS, act=send(signal.SIGKILL, "Worker_TP1")),
     "hung_worker": _scene(
         *TWO_WORKERS,
-        environment={"VLLM_CPU_SIM_MULTI_NUMA": "1", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "5"},
+        environment={"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "5"},
         act=in_turn(send(signal.SIGSTOP, "Worker_TP1"), ask),
     ),
     "killed_server": _scene(act=send(signal.SIGKILL)),
     "killed_while_importing": _scene(when="", act=send(signal.SIGKILL)),
     # No failure.
     "asked_to_stop": _scene(act=in_turn(ask, send(signal.SIGTERM))),
-    "asked_to_stop_two_workers": _scene(
-        *TWO_WORKERS, environment={"VLLM_CPU_SIM_MULTI_NUMA": "1"}, act=in_turn(ask, send(signal.SIGTERM))
-    ),
+    "asked_to_stop_two_workers": _scene(*TWO_WORKERS, act=in_turn(ask, send(signal.SIGTERM))),
 }

@@ -19,7 +19,7 @@ _BEGINNING = {
     "start": [
         "Ai non-default args: {'model': 'org/model', 'port': 8000}",
         "Aw Found ulimit of 20000 and failed to automatically increase with error current limit exceeds maximum limit. "
-        "This can cause fd limit errors like `OSError: [Errno 24] Too many open files`. Consider increasing with ulimit -n",
+        "This can cause fd limit errors like `OSError: [Errno 24] Too many open files`. Consider increasing it",
         "Ai Resolved architecture: LlamaForCausalLM",
         "Ei Initializing a V1 LLM engine (v0.32.0) with config: model='org/model'",
         "W0i vLLM is using nccl==2.27.5",
@@ -50,8 +50,8 @@ _TRACEBACK = [
 _WRAPPERS = {
     False: [
         "E EngineCore failed to start.",
-        "E Exception: WorkerProc initialization failed due to an exception in a background process. See stack trace for "
-        "root cause.",
+        "E Exception: WorkerProc initialization failed due to an exception in a background process. See stack trace "
+        "for root cause.",
         "- Process EngineCore:",
         *(f"- {line}" for line in _TRACEBACK),
         "- RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
@@ -171,7 +171,9 @@ def cut_short(case: Case) -> str:
 def with_garbage(case: Case) -> str:
     """Return a whole log with bytes that are no text, and a line without end, before the lines of the case."""
     lines = "".join(f"{written(line)}\n" for line in case.lines)
-    return _joined(case.beginning) + "\x00\x07 \x1b]0;title\x07 " + "x" * 100_000 + "\n" + lines + _joined(case.wrappers)
+    return (
+        _joined(case.beginning) + "\x00\x07 \x1b]0;title\x07 " + "x" * 100_000 + "\n" + lines + _joined(case.wrappers)
+    )
 
 
 DRESSINGS: tuple[Callable[[Case], str], ...] = (among_wrappers, coloured, interleaved, cut_short, with_garbage)

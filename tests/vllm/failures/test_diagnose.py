@@ -19,6 +19,11 @@ SERVING = "- INFO:     Application startup complete."
 TOLD_TO_STOP = "Ai [shutdown] API server: shutdown triggered"
 ENGINE_DEAD = "A vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above)"
 WRAPPER = "- RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+TRACEBACK = (
+    "E Traceback (most recent call last):",
+    'E   File "/venv/lib/python3.11/site-packages/vllm/v1/engine/core.py", line 1501, in run_engine_core',
+    "E     raise Something()",
+)
 SILENT = "Ei No available shared memory broadcast block found in 60 seconds. This typically happens when"
 
 
@@ -50,6 +55,15 @@ def test_what_says_more_is_believed_though_it_comes_later(log: Path) -> None:
     assert of(log, lost, DAMAGED).id == "weights-damaged"
 
 
+def test_workers_load_at_their_own_pace(log: Path) -> None:
+    oom = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 448.00 MiB."
+    begun = ("W0i Starting to load model org/model...", "W1i Starting to load model org/model...")
+
+    late = [of(log, *begun, "W0i Loading weights took 9.01 seconds", f"{who} {oom}").id for who in ("W1", "W0")]
+
+    assert late == ["weights-exceed-gpu-memory", "gpu-memory-used-up"]
+
+
 def test_an_error_that_did_not_keep_the_server_from_serving_is_not_the_cause(log: Path) -> None:
     assert of(log, PORT, SERVING, exit_status=-signal.SIGKILL).id == "killed"
 
@@ -62,7 +76,7 @@ def test_an_error_of_one_request_is_not_why_a_server_died(log: Path) -> None:
 
 
 def test_what_a_server_prints_once_it_was_told_to_stop_is_no_failure(log: Path) -> None:
-    found = of(log, SERVING, TOLD_TO_STOP, "A AsyncLLM output_handler failed.", ENGINE_DEAD, exit_status=0)
+    found = of(log, SERVING, TOLD_TO_STOP, UNKNOWN, "A AsyncLLM output_handler failed.", ENGINE_DEAD, exit_status=0)
 
     assert (found.id, found.kind, found.line) == ("unclassified", "unknown", None)
 
@@ -87,8 +101,16 @@ def test_an_unknown_error_is_shown_before_the_death_that_follows_from_it(log: Pa
     assert found.line == written(UNKNOWN)
 
 
-def test_a_wrapper_alone_is_no_cause(log: Path) -> None:
-    assert (of(log, WRAPPER).id, of(log, WRAPPER).line) == ("unclassified", None)
+def test_an_error_of_an_unknown_name_is_told_by_the_traceback_above_it(log: Path) -> None:
+    found = of(log, *TRACEBACK, "E harbour.storm.MastBroken: no mast", "E EngineCore failed to start.", WRAPPER)
+
+    assert (found.id, found.line) == ("unclassified", written("E harbour.storm.MastBroken: no mast"))
+
+
+def test_a_wrapper_is_never_shown_as_an_unknown_error(log: Path) -> None:
+    found = of(log, *TRACEBACK, "E EngineCore encountered a fatal error.", *TRACEBACK, ENGINE_DEAD, exit_status=1)
+
+    assert (found.id, found.line) == ("engine-died", written("E EngineCore encountered a fatal error."))
 
 
 def test_of_an_unknown_failure_the_end_of_the_log_is_kept(log: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tests.vllm.failures.scenes import BASE, MODEL, SCENES
 
 LOGS = Path(__file__).parent / "logs"
 EXPECTED = Path(__file__).with_name("expected.json")
-NO_FAILURES = [name for name in SCENES if name.startswith("asked_to_stop")]
+UNSEEN = ("asked_to_stop", "asked_to_stop_two_workers", "port_raced")
+"""Scenes whose log shows no failure; vLLM prints nothing where another process listens on its port before it does."""
 
 
 def diagnosis_of(name: str) -> Diagnosis:
@@ -35,13 +37,13 @@ def test_every_scene_has_a_log_and_every_log_a_scene() -> None:
     assert {path.stem for path in LOGS.glob("*.log")} == set(SCENES)
 
 
-@pytest.mark.parametrize("name", [name for name in SCENES if name not in NO_FAILURES])
+@pytest.mark.parametrize("name", [name for name in SCENES if name not in UNSEEN])
 def test_the_failure_of_every_scene_is_known(name: str) -> None:
     assert diagnosis_of(name).id != "unclassified"
 
 
-@pytest.mark.parametrize("name", NO_FAILURES)
-def test_a_server_that_was_told_to_stop_has_not_failed(name: str) -> None:
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_log_that_shows_no_failure_is_not_explained(name: str) -> None:
     assert (diagnosis_of(name).id, diagnosis_of(name).line) == ("unclassified", None)
 
 
@@ -55,5 +57,6 @@ def test_the_configuration_takes_what_is_proposed_for_a_real_log(name: str) -> N
 @pytest.mark.parametrize("name", sorted(SCENES))
 def test_a_recorded_log_tells_nothing_of_its_machine(name: str) -> None:
     text = (LOGS / f"{name}.log").read_text()
+    told = (sys.prefix, sys.base_prefix, str(Path.home()), "/work/", "/tmp/mixvllm", ".pyenv", "192.168.")
 
-    assert [word for word in ("/root", "/home/", "/work", "/tmp/mixvllm", ".pyenv", "192.168.") if word in text] == []
+    assert [place for place in told if place in text] == []

@@ -72,10 +72,13 @@ FAILURES = (
             foreign_sign("can't start new thread"),
             foreign_sign("Thread creation failed"),
             foreign_sign("pthread_create failed"),
-            foreign_sign("Resource temporarily unavailable", r"(?:\[Errno 11\] |fork: .*|RuntimeError: )Resource temporarily"),
+            foreign_sign(
+                "Resource temporarily unavailable",
+                r"(?:\[Errno 11\] |fork: .*|RuntimeError: )Resource temporarily|unavailable \(src/thread\.cpp:\d+\)",
+            ),
         ),
-        cause="The server may not start as many threads and processes as it needs.",
-        fix="Raise the limit (ulimit -u, or the container's pids limit), or start fewer threads.",
+        cause="The server may not start as many threads as it needs, or has no memory for one more.",
+        fix="Raise the limit (ulimit -u or -v, or the container's pids limit), or start fewer threads.",
         override="server.env.OMP_NUM_THREADS=1",
     ),
     Failure(

@@ -57,7 +57,9 @@ FAILURES = (
     Failure(
         id="worker-killed",
         kind="transient",
-        signs=(sign("died unexpectedly (exit code: ", r"proc (?P<name>\S+) died unexpectedly \(exit code: (?:-9|None)\)"),),
+        signs=(
+            sign("died unexpectedly (exit code: ", r"proc (?P<name>\S+) died unexpectedly \(exit code: (?:-9|None)\)"),
+        ),
         cause="The worker {name} died without a word: killed by the kernel for lack of memory, or by somebody.",
         fix="Start again; give the job more host memory where dmesg tells of an oom-kill.",
         rank=Rank.GENERAL,
@@ -101,6 +103,14 @@ FAILURES = (
         signs=(sign("Failed core proc(s): ", r"Failed core proc\(s\): \{.*'(?P<name>[^']+)': (?P<code>-(?!9\b)\d+)"),),
         cause="{name} died while it started, with exit code {code} (negative: the signal that ended it).",
         fix=_RESTART,
+        rank=Rank.DEATH,
+    ),
+    Failure(
+        id="engine-lost-at-start",
+        kind="environment",
+        signs=(sign("Failed core proc(s): ", r"Failed core proc\(s\): \{\}"),),
+        cause="The engine died while it started, without a word: killed for lack of host memory, or by somebody.",
+        fix="Give the job more host memory, or start fewer servers at once; dmesg tells of an oom-kill.",
         rank=Rank.DEATH,
     ),
     Failure(

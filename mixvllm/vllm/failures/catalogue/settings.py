@@ -177,7 +177,9 @@ FAILURES = (
         kind="config",
         signs=(
             sign("invalid reasoning parser: ", r"reasoning parser: (?P<name>\S+) \(chose from \{(?P<known>[^}]*)"),
-            sign("Reasoning parser '", r"Reasoning parser '(?P<name>[^']*)' not found\. Available parsers: (?P<known>.*)"),
+            sign(
+                "Reasoning parser '", r"Reasoning parser '(?P<name>[^']*)' not found\. Available parsers: (?P<known>.*)"
+            ),
         ),
         cause="This vLLM has no parser of reasoning named {name}.",
         fix="Choose one that the line names.",
