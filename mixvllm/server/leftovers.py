@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 _SHM = "/dev/shm"  # noqa: S108 - where the kernel keeps POSIX shared memory
-_MADE_BY_LIBRARIES = ("psm_", "sem.mp-", "nccl-", "torch_", "cuda.shm.")
+_MADE_BY_LIBRARIES = ("psm_", "sem.mp-", "nccl-", "torch_", "cuda.shm.", "vllm_dist_")
 
 
 def shared_memory_of(pids: Iterable[int]) -> set[str]:

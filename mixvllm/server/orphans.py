@@ -11,6 +11,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import record_end
 from mixvllm.server.fleet import LOST, UNREADABLE, RunState, alone_with, known_processes, look_at
 from mixvllm.server.leftovers import remove_shared_memory, shared_memory_of
-from mixvllm.server.processes import ProcessId, ProcessTree, identify, is_alive, send_signal
+from mixvllm.server.processes import ProcessId, ProcessTree, describe, identify, is_alive, send_signal
 from mixvllm.server.remains import remove_temporary_folder
 
 _TICK_S = 0.05
@@ -64,16 +65,17 @@ def end_orphans(orphan: Orphan, timeout_s: float = 5.0) -> list[ProcessId]:
         remove_shared_memory(segments)
         if not left and (tmp_dir := state.text("tmp_dir")) is not None:
             remove_temporary_folder(tmp_dir)
-        if state.state == LOST:
-            record_end(orphan.run, _cause(state, orphan))
-        orphan.run.endpoint.unlink(missing_ok=True)
+        with suppress(OSError):  # where the disk takes no record, the next start is not to fail of it
+            if state.state == LOST:
+                record_end(orphan.run, _cause(state, orphan.processes, left))
+            orphan.run.endpoint.unlink(missing_ok=True)
     return left
 
 
-def _cause(state: RunState, orphan: Orphan) -> str:
-    num_ended = len(orphan.processes)
-    ended = f"; {num_ended} {'process' if num_ended == 1 else 'processes'} of it ended later" if num_ended else ""
-    return f"{state.cause}{ended}"
+def _cause(state: RunState, found: Sequence[ProcessId], left: Sequence[ProcessId]) -> str:
+    num_ended = len(found) - len(left)
+    ended = f"; {num_ended} {'process' if num_ended == 1 else 'processes'} of it ended later" if num_ended > 0 else ""
+    return f"{state.cause}{ended}" + (f"; left: {describe(left)}" if left else "")
 
 
 def _kill(folder: RunFolder, timeout_s: float) -> list[ProcessId]:
@@ -101,7 +103,6 @@ def _living(folder: RunFolder, sessions: Sessions) -> list[ProcessId]:
     proven = {process for process in known if is_alive(process)}
     if known:
         proven |= _loggers(known[0], sessions, folder.server_log)
-    proven = set(filter(_is_of_this_user, proven))
     if not proven:
         return []
     oldest = min(proven, key=_age)

@@ -54,7 +54,10 @@ class ProcessTree:
     def refresh(self) -> list[ProcessId]:
         """Return the processes that live now, and remember them."""
         rows = [row for row in _all_rows() if row.id.start_ticks >= self._leader.start_ticks]
-        ours = {row.id.pid for row in rows if row.session == self._leader.pid or row.id in self.known}
+        # A session's number is used again once it has no member; then its members are another program's.
+        is_reused = any(row.id.pid == self._leader.pid and row.id != self._leader for row in rows)
+        session = None if is_reused else self._leader.pid
+        ours = {row.id.pid for row in rows if row.session == session or row.id in self.known}
         roots = {self._guardian.pid} if self._guardian and is_alive(self._guardian) else set()
         while found := {row.id.pid for row in rows if row.parent in ours | roots} - ours:
             ours |= found

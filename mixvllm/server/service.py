@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from mixvllm.config.schema import ServeConfig
-from mixvllm.errors import Interrupted, MixvllmError, ServerFailed
+from mixvllm.errors import Interrupted, MixvllmError, ServerFailed, ServerForeign
 from mixvllm.machine.ports import lease_port
 from mixvllm.runs.folder import RunFolder
-from mixvllm.runs.journal import Event, Observer
+from mixvllm.runs.journal import Event, Observer, tell_end
 from mixvllm.server.address import Address
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.restart import Failure, RestartPolicy
 from mixvllm.server.server import Server, never
-from mixvllm.server.start import launch
-from mixvllm.vllm.installation import Installation
+from mixvllm.server.start import Deployment, launch
 
 PORT_IN_USE = "port-in-use"
 """Id of the diagnosis that the port was taken while the server was loading."""
 
 _TICK_S = 0.1
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What a service runs.
-
-    Args:
-        config: validated.
-        installation: the vLLM that serves it.
-    """
-
-    config: ServeConfig
-    installation: Installation
+_MAX_PORTS_LOST = 5
+"""Starts in a row that lost their port, and are not counted as failures: more are no accident."""
 
 
 class Service:
@@ -48,6 +34,7 @@ class Service:
         address: taken; given up at the end.
         observers: told of every event.
         should_stop: asked while waiting.
+        is_forced: asked while a server that another one follows is stopped; True kills it at once.
         stop_limits: how long the stages of a stop may take.
     """
 
@@ -59,6 +46,7 @@ class Service:
         observers: Iterable[Observer],
         *,
         should_stop: Callable[[], bool] = never,
+        is_forced: Callable[[], bool] = never,
         stop_limits: StopLimits = STOP_LIMITS,
     ) -> None:
         self.deployment = deployment
@@ -66,8 +54,11 @@ class Service:
         self._address = address
         self._observers = tuple(observers)
         self._should_stop = should_stop
+        self._is_forced = is_forced
         self._stop_limits = stop_limits
         self._policy = RestartPolicy(deployment.config.server)
+        self._num_ports_lost = 0
+        self._is_between = False
         self.server = self._launch()
 
     def wait_ready(self) -> None:
@@ -80,6 +71,7 @@ class Service:
         while True:
             try:
                 self.server.wait_ready(should_stop=self._should_stop)
+                self._num_ports_lost = 0
                 return
             except ServerFailed as error:
                 self._next_server(error)
@@ -119,30 +111,51 @@ class Service:
         return None
 
     def _serve_instead(self, deployment: Deployment) -> None:
-        self.server.stop(is_replaced=True)
+        self._end_server()
+        if self._should_stop():
+            raise Interrupted("stopped before the next server was started")
         self.deployment = deployment
-        self._address = self._address.for_next_server()
-        self.server = self._launch()
+        self._start_next()
 
     def stop(self, is_forced: Callable[[], bool] = never) -> None:
         """Stop the server and give up the address. May be called again."""
         self.server.stop(is_forced=is_forced)
         self._address.lease.release()
+        if self._is_between:
+            self._is_between = False
+            self._tell("stopped", cause=None, failure=None, url=None, was_killed=False)
 
     def _next_server(self, error: ServerFailed) -> None:
         """Start another server after `error`, or raise it."""
         failure = Failure.of(error, was_ready=self.server.is_ready, served_s=self.server.served_s)
-        is_port_lost = error.failure.get("id") == PORT_IN_USE and self.deployment.config.server.port == "auto"
+        is_port_lost = self._is_port_lost(error)
         delay_s = 0.0 if is_port_lost else self._policy.delay_s(failure)
         if delay_s is None:
             raise error
-        self.server.stop(is_replaced=True)
+        self._end_server()
         if is_port_lost:
             self._take_another_port()
         self._tell("restarting", cause=error.cause, message=str(error), delay_s=round(delay_s, 3))
         self._wait(delay_s)
+        self._start_next()
+
+    def _end_server(self) -> None:
+        """Stop the server, so that another one can follow."""
+        self.server.stop(is_forced=self._is_forced, is_replaced=True)
+        self._is_between = True
+
+    def _start_next(self) -> None:
         self._address = self._address.for_next_server()
         self.server = self._launch()
+        self._is_between = False
+
+    def _is_port_lost(self, error: ServerFailed) -> bool:
+        """Whether somebody took the port while the server was loading, and another one will do."""
+        is_taken = isinstance(error, ServerForeign) or error.failure.get("id") == PORT_IN_USE
+        if not is_taken or self.deployment.config.server.port != "auto":
+            return False
+        self._num_ports_lost += 1
+        return self._num_ports_lost <= _MAX_PORTS_LOST
 
     def _take_another_port(self) -> None:
         """Move to another port; the old one is kept meanwhile, so that it is not taken for free."""
@@ -160,16 +173,11 @@ class Service:
 
     def _launch(self) -> Server:
         try:
-            return launch(
-                self.deployment.config,
-                self._folder,
-                self.deployment.installation,
-                self._address,
-                self._observers,
-                stop_limits=self._stop_limits,
-            )
-        except (MixvllmError, OSError):
+            return launch(self.deployment, self._folder, self._address, self._observers, stop_limits=self._stop_limits)
+        except (MixvllmError, OSError) as error:
             self._address.lease.release()
+            self._is_between = False
+            tell_end(self._observers, error)
             raise
 
     def _tell(self, name: str, **fields: object) -> None:

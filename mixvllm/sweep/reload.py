@@ -11,8 +11,9 @@ from mixvllm.errors import MixvllmError
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
-from mixvllm.server.service import Deployment, Service
+from mixvllm.server.service import Service
 from mixvllm.server.signals import StopSignals
+from mixvllm.server.start import Deployment
 from mixvllm.sweep.point import Point
 
 Recompose = Callable[[Sequence[str]], Point]

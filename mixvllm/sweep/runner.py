@@ -12,9 +12,9 @@ from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION, Event, Journal, Observer, tell_end
 from mixvllm.server.server import Server
-from mixvllm.server.service import Deployment, Service
+from mixvllm.server.service import Service
 from mixvllm.server.signals import StopSignals
-from mixvllm.server.start import prepare, run_facts, take_address
+from mixvllm.server.start import Deployment, prepare, run_facts, take_address
 from mixvllm.sweep.point import Point
 from mixvllm.sweep.reload import Recompose, Reloader
 from mixvllm.workload.run import run_workload
@@ -116,6 +116,7 @@ def _serve(
         take_address(point.config, folder),
         observers,
         should_stop=signals.is_requested,
+        is_forced=signals.is_forced,
     )
     try:
         service.wait_ready()

@@ -260,7 +260,7 @@ def test_processes_on_gpus_that_are_not_ours_are_told_and_left_alone(processes: 
         GpuProcess(server.pid, "VLLM::EngineCore", 1.0),
         GpuProcess(orphan.pid, "VLLM::EngineCore", 1.0),
         GpuProcess(4121, "python", 12.34),
-        GpuProcess(4122, "VLLM::EngineCore", 5.0, is_orphan=True),
+        GpuProcess(4122, "VLLM::Worker", 5.0, is_orphan=True),
     )
 
     lines = list(
@@ -269,5 +269,5 @@ def test_processes_on_gpus_that_are_not_ours_are_told_and_left_alone(processes: 
 
     assert lines == [
         "process 4121 (python) holds 12.3 GiB of GPU 0: not of a run of ours; it is left alone",
-        "process 4122 (VLLM::EngineCore) holds 5.0 GiB of GPU 0: an engine of vLLM without its server; it is left alone",
+        "process 4122 (VLLM::Worker) holds 5.0 GiB of GPU 0: an engine of vLLM without its server; it is left alone",
     ]

@@ -94,11 +94,13 @@ def test_a_failure_ends_every_wait_with_cause_line_and_what_to_try(
 
 
 def test_without_an_override_the_fix_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    write_run("a", state="failed", cause="too long", failure=FAILURE | {"override": None, "line": None})
+    nothing = dict.fromkeys(("override", "line", "line_number"))
+    run = write_run("a", state="failed", cause="x", failure=FAILURE | nothing)
 
     wait_for("last")
 
-    assert capsys.readouterr().err.splitlines() == ["error: a failed: too long", "  next: make it shorter"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["error: a failed: x", f"  log:  {run.server_log}", "  next: make it shorter"]
 
 
 @pytest.mark.parametrize(

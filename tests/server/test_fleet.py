@@ -215,7 +215,8 @@ def start_launcher(run: RunFolder) -> int:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.read(reader, 1)
+        os.close(writer)
+        os.read(reader, 1)  # until the record says that it serves
         write_status(run, state="stopped", supervisor=role(own()))
         os._exit(0)
     launcher = identify(pid)

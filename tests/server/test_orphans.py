@@ -151,9 +151,10 @@ def test_a_session_that_has_the_number_of_the_servers_is_not_touched(processes: 
     assert (found, living(child)) == ([], [child])
 
 
+@pytest.mark.parametrize("state", ["ready", "stopped"])
 @pytest.mark.parametrize("alive", ["supervisor", "guardian"])
-def test_a_run_that_somebody_looks_after_is_left_alone(processes: Processes, alive: str) -> None:
-    run = abandoned_run(**{alive: role(processes.start(SLEEP))})
+def test_a_run_that_somebody_looks_after_is_left_alone(processes: Processes, alive: str, state: str) -> None:
+    run = abandoned_run(state=state, **{alive: role(processes.start(SLEEP))})
     leader, child = serve(processes, run, ONE_OF_THE_SESSION)
 
     found = find_orphans([run])
@@ -237,6 +238,16 @@ def test_a_lost_run_without_processes_is_recorded_as_failed() -> None:
     end_orphans(Orphan(run, ()))
 
     assert (look_at(run).state, look_at(run).cause) == ("failed", "the machine was started anew while it ran")
+
+
+def test_processes_are_ended_though_the_end_cannot_be_recorded(processes: Processes) -> None:
+    run = abandoned_run()
+    leader, child = serve(processes, run, ONE_OF_THE_SESSION)
+    run.events.mkdir()  # nothing can be appended to it
+
+    left = [end_orphans(orphan) for orphan in find_orphans([run])]
+
+    assert (left, living(leader, child), look_at(run).state) == ([[]], [], "lost")
 
 
 def test_several_end_the_same_orphans_and_one_records_it(processes: Processes) -> None:

@@ -21,7 +21,7 @@ LONG_AGO = (0, 0)
 
 @pytest.fixture
 def tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return the launchers' folder for temporary files, in one of the test's own; its path is short enough for sockets."""
+    """Return the launchers' folder for temporary files, in one of the test's own with a short path."""
     with tempfile.TemporaryDirectory(prefix="mx", dir="/tmp") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         yield private_tmp()

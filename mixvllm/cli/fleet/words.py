@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from mixvllm.server.fleet import LOST, UNREADABLE, RunState
 
@@ -72,19 +72,11 @@ def duration(seconds: float) -> str:
 
 def end_of(state: RunState) -> str:
     """Return how a run has ended: cause, the line of the log that shows it, what to do."""
-    lines = [f"{state.name} {_ENDS.get(state.state, state.state)}" + (f": {plain(state.cause)}" if state.cause else "")]
+    head = f"{state.name} {_ENDS.get(state.state, state.state)}" + (f": {plain(state.cause)}" if state.cause else "")
+    if state.state not in ("failed", LOST):
+        return head
     failure = state.record.get("failure")
-    if state.state == "failed" and isinstance(failure, dict):
-        if failure.get("line"):
-            number = f":{failure['line_number']}" if failure.get("line_number") else ""
-            lines += [f"  log:  {state.folder.server_log}{number}", f"    {plain(str(failure['line']))}"]
-        if failure.get("override"):
-            lines.append(f"  try:  {failure['override']}")
-        elif failure.get("fix"):
-            lines.append(f"  next: {failure['fix']}")
-    elif state.state in ("failed", LOST):
-        lines.append(f"  log:  {state.folder.server_log}")
-    return "\n".join(lines)
+    return "\n".join([head, *_evidence(state, failure if isinstance(failure, dict) else {})])
 
 
 def state_words(state: RunState) -> str:
@@ -136,6 +128,19 @@ def remark(text: str) -> None:
 
 
 _ENDS = {"stopped": "was stopped", "failed": "failed", LOST: "is lost", UNREADABLE: "is unreadable"}
+
+
+def _evidence(state: RunState, failure: Mapping[str, Any]) -> Iterator[str]:
+    number = failure.get("line_number") if state.state == "failed" else None
+    yield f"  log:  {state.folder.server_log}" + (f":{number}" if number else "")
+    if state.state == LOST:
+        return
+    if failure.get("line"):
+        yield f"    {plain(str(failure['line']))}"
+    if failure.get("override"):
+        yield f"  try:  {failure['override']}"
+    elif failure.get("fix"):
+        yield f"  next: {failure['fix']}"
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
