@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -546,3 +547,27 @@ def test_identity_can_be_wrong(start: Start) -> None:
 
     assert [model["id"] for model in json.loads(fake.get("/v1/models")[1])["data"]] == ["somebody-elses-model"]
     assert fake.post("/v1/completions", _PROMPT)[0] == 404
+
+
+def test_shared_memory_is_removed_by_the_engine_or_else_by_the_tracker(start: Start) -> None:
+    name = f"psm_fake_{os.getpid()}"
+    segment = Path("/dev/shm", name)
+    for kill in (False, True):
+        fake = start(shared_memory=name).wait_ready()
+        assert str(segment) in Path(f"/proc/{fake.pids['VLLM::EngineCore']}/maps").read_text()
+
+        if kill:
+            os.kill(fake.pids["VLLM::EngineCore"], signal.SIGKILL)
+        else:
+            fake.process.terminate()
+
+        fake.wait_exit()
+        wait_until(lambda: not segment.exists())
+
+
+def test_long_prompt_takes_the_time_of_the_engine(start: Start) -> None:
+    fake = start(prefill_token_s=0.02).wait_ready()
+    began = time.monotonic()
+
+    assert fake.post("/v1/completions", _PROMPT | {"prompt": "x " * 25})[0] == 200
+    assert time.monotonic() - began >= 0.5

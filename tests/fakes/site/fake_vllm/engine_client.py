@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from fake_vllm.arguments import ServeArguments
-from fake_vllm.engine_core import CRASH, REQUEST_BEGINS, REQUEST_ENDS, TOKEN, EngineCore
+from fake_vllm.engine_core import CRASH, PROMPT_TOKEN, REQUEST_BEGINS, REQUEST_ENDS, TOKEN, EngineCore
 from fake_vllm.phases import ScriptedFaultError
 from fake_vllm.process_tree import fork_child
 from fake_vllm.script import Script
@@ -60,10 +60,10 @@ class EngineClient:
         self._ended.wait()
         raise EngineDeadError
 
-    def begin_request(self) -> None:
-        """Count a request in the EngineCore, which drains it before it ends."""
+    def begin_request(self, num_prompt_tokens: int) -> None:
+        """Count a request in the EngineCore, which drains it before it ends, and give it the prompt."""
         with self._lock:
-            self._send(REQUEST_BEGINS)
+            self._send(REQUEST_BEGINS + num_prompt_tokens * PROMPT_TOKEN)
 
     def end_request(self) -> None:
         """Undo `begin_request`."""

@@ -10,11 +10,11 @@ from fake_vllm import VERSION
 from fake_vllm.arguments import ServeArguments
 from fake_vllm.log_lines import ProcessLog, format_shards, format_traceback, write_log
 from fake_vllm.phases import ScriptedFaultError, die_by, hang, pass_phase, write_scripted_cause
-from fake_vllm.process_tree import fork_child, set_title, start_strays
+from fake_vllm.process_tree import fork_child, hold_shared_memory, set_title, start_strays
 from fake_vllm.script import Script
 
-# One byte each from the API server; a TOKEN is answered with itself.
-REQUEST_BEGINS, REQUEST_ENDS, TOKEN, CRASH = b"+", b"-", b"t", b"x"
+# One byte each from the API server; a TOKEN is answered with itself, and there is a PROMPT_TOKEN for each of a prompt.
+REQUEST_BEGINS, REQUEST_ENDS, PROMPT_TOKEN, TOKEN, CRASH = b"+", b"-", b"p", b"t", b"x"
 
 _WORKER_GRACE_S = 0.5  # 5 s in the real one
 
@@ -40,12 +40,13 @@ class EngineCore:
         start_strays(self._script)
         set_title("VLLM::EngineCore", self._script, hides_environ=True)
         self._log = ProcessLog("EngineCore", os.getpid())
-        try:
-            self._load()
-        except ScriptedFaultError as fault:
-            return self._fail_to_start(fault.phase)
-        status = self._serve(wake_fd) if self._free_workers() else 1
-        self._end_workers()
+        with hold_shared_memory(self._script):
+            try:
+                self._load()
+            except ScriptedFaultError as fault:
+                return self._fail_to_start(fault.phase)
+            status = self._serve(wake_fd) if self._free_workers() else 1
+            self._end_workers()
         return status
 
     def _record_stop_signals(self) -> int:
@@ -203,6 +204,7 @@ class EngineCore:
         try:
             messages = self._channel.recv(4096)
             self._num_in_flight += messages.count(REQUEST_BEGINS) - messages.count(REQUEST_ENDS)
+            _compute(messages.count(PROMPT_TOKEN) * self._script.prefill_token_s)
             self._channel.sendall(TOKEN * messages.count(TOKEN))
         except OSError:
             messages = b""
@@ -241,3 +243,10 @@ class EngineCore:
                 if time.monotonic() >= deadline:
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.005)
+
+
+def _compute(duration_s: float) -> None:
+    """Use the CPU for this long."""
+    end = time.monotonic() + duration_s
+    while time.monotonic() < end:
+        pass

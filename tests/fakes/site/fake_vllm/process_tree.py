@@ -1,15 +1,18 @@
 """Processes as vLLM makes them: retitled children, a resource tracker, and children that escape."""
 
+import contextlib
+import mmap
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from fake_vllm.phases import hang
 from fake_vllm.script import Script
 
 _RESET_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SHM = Path("/dev/shm")
 # Of /proc/PID/stat after the name: arg_start, arg_end, env_start, env_end (proc(5) fields 48 to 51).
 _ADDRESS_FIELDS = slice(45, 49)
 
@@ -74,11 +77,26 @@ def start_resource_tracker(script: Script) -> int:
         set_title(f"python -c from multiprocessing.resource_tracker import main;main({read_fd})", script)
         while os.read(read_fd, 1):
             pass
+        if script.shared_memory is not None:
+            _SHM.joinpath(script.shared_memory).unlink(missing_ok=True)
         return 0
 
     fork_child(track, script, keep_fds=[read_fd])
     os.close(read_fd)
     return write_fd
+
+
+@contextlib.contextmanager
+def hold_shared_memory(script: Script) -> Iterator[None]:
+    """Hold the script's segment; where this process is killed meanwhile, the resource tracker removes it."""
+    if script.shared_memory is None:
+        yield
+        return
+    path = _SHM / script.shared_memory
+    path.write_bytes(bytes(mmap.PAGESIZE))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE):
+        yield
+    path.unlink(missing_ok=True)
 
 
 def start_strays(script: Script) -> None:

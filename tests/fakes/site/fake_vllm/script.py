@@ -34,6 +34,7 @@ class Script:
     escape_hides_environ: bool = False  # it also shows no environment in /proc
     stubborn: bool = False  # an extra child of EngineCore ignores TERM, INT and HUP
     pids_file: str | None = None  # every process appends the line "TITLE PID"
+    shared_memory: str | None = None  # EngineCore has this segment in /dev/shm; left by SIGKILLs
     lifetime_s: float = 120  # then each process ends itself, so that no test leaves one for ever
 
     # Death
@@ -54,6 +55,7 @@ class Script:
 
     # Answers
     token_delay_s: float = 0  # before each token
+    prefill_token_s: float = 0  # the engine computes for this long per token of a prompt, and is deaf meanwhile
     health_without_engine: bool = False  # /health is 200, completions never answer
     completions_status: int = 200  # another status is answered to each completion
     empty_completion: bool = False  # completions have no text and no tokens

@@ -40,7 +40,7 @@ class Service:
         Raises:
             EngineDeadError: the engine ended, or the request was cut off by a shutdown.
         """
-        self.engine.begin_request()
+        self.engine.begin_request(num_prompt_tokens)
         try:
             for index, token in enumerate(iterate_tokens(num_tokens)):
                 if self.load.aborted.wait(None if self.script.health_without_engine else self.script.token_delay_s):

@@ -1,0 +1,69 @@
+"""Services of the fake vLLM with short limits, all ended when a test is over."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixvllm import InferenceConfig, ModelConfig, ServeConfig, ServerConfig
+from mixvllm.errors import StopIncomplete
+from mixvllm.runs.folder import RunFolder
+from mixvllm.server.processes import send_signal
+from tests.fakes.fake_server import find_port
+from tests.fakes.interpreter import make_interpreter
+from tests.faults.launched import Launched, LaunchFake
+from tests.faults.served import Serve, Served, start_service
+from tests.launches import Run
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Return a function that starts a service: `server` and `inference` are keys, the rest of the fake's script."""
+    started: list[Served] = []
+
+    def start_one(
+        server: dict[str, Any] | None = None, inference: dict[str, Any] | None = None, **script: Any
+    ) -> Served:
+        number = len(started)
+        pids_file = tmp_path / f"pids-{number}"
+        script = {"phase_s": 0.005, "pids_file": str(pids_file), **script}
+        python = make_interpreter(tmp_path / f"python-{number}", **script)
+        quick = {"port": find_port(), "drain_timeout_s": 1, "ready_timeout_s": 10, "restart_backoff_s": 0}
+        config = ServeConfig(
+            model=ModelConfig(name="some/model"),
+            inference=InferenceConfig(**(inference or {})),
+            server=ServerConfig(**{"python": str(python), **quick, **(server or {})}),
+        )
+        started.append(start_service(config, RunFolder.create(tmp_path / "outputs"), pids_file))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        one.witness.note()
+        with suppress(StopIncomplete):
+            one.service.stop(is_forced=lambda: True)
+        for process in one.witness.processes:
+            send_signal(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def launch_fake(run: Run, tmp_path: Path) -> LaunchFake:
+    """Return a function that launches the fake: arguments of the launcher, and keys of the fake's script.
+
+    Its run folder is made in `outputs`, its standard streams are files elsewhere.
+    """
+    numbers = itertools.count()
+
+    def launch_one(*arguments: str, outputs: Path | None = None, **script: Any) -> Launched:
+        number = next(numbers)
+        pids_file, outputs = tmp_path / f"launched-pids-{number}", outputs or tmp_path / f"outputs-{number}"
+        own = [f"server.port={find_port()}", "server.restart=never", f"output_dir={outputs}"]
+        return Launched(run(*own, *arguments, pids_file=str(pids_file), **script), pids_file, outputs)
+
+    return launch_one
