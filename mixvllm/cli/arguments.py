@@ -27,7 +27,10 @@ class Arguments:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ConfigError([Fault("", f"{message}; --help lists the flags", origin="the command line")])
+        what, is_list, words = message.partition("unrecognized arguments: ")
+        flags = [word.partition("=")[0] for word in words.split() if word.startswith("-")]  # a value may be a secret
+        shown = f"{what}{is_list}{' '.join(flags) or '…'}" if is_list else message
+        raise ConfigError([Fault("", f"{shown}; --help lists the flags", origin="the command line")])
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:

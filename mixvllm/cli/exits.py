@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 from mixvllm.errors import ConfigError, MixvllmError
+from mixvllm.runs.secrets import known_secrets, mask
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -22,10 +24,15 @@ def exit_code_of(command: Callable[[], int]) -> int:
         return command()
     except ConfigError as error:
         for fault in error.faults:
-            sys.stderr.write(f"error: {fault}\n")
+            _say(str(fault))
         return EXIT_CONFIG
     except MixvllmError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:  # before anything was started; a run takes its signals itself
         return EXIT_INTERRUPTED
+
+
+def _say(message: str) -> None:
+    """Print `message`, which may repeat what was typed, or a line of a server's log."""
+    sys.stderr.write(f"error: {mask(message, known_secrets(os.environ))}\n")

@@ -6,7 +6,6 @@ import re
 import textwrap
 import types
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -99,8 +98,9 @@ def _table(title: str, rows: list[tuple[str, str]]) -> str:
 
 def _comment(section: str, leaf: str) -> str:
     """Return the words that the group's own file has for the key: `conf/<group>/default.yaml`."""
-    file = shipped_conf() / (f"{section}/default.yaml" if section else "config.yaml")
-    found = re.search(rf"^{re.escape(leaf)}: .* # (.+)$", Path(file).read_text(encoding="utf-8"), re.MULTILINE)
+    own = shipped_conf() / section / "default.yaml"
+    file = own if section and own.is_file() else shipped_conf() / "config.yaml"
+    found = re.search(rf"^ *{re.escape(leaf)}: .* # (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else ""
 
 

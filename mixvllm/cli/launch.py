@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mixvllm.cli.arguments import Arguments, parse_arguments
 from mixvllm.cli.exits import EXIT_OK, exit_code_of
-from mixvllm.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from mixvllm.config.load import Composed
@@ -30,7 +29,9 @@ def _dispatch(arguments: Arguments) -> int:
         sys.stdout.write(f"mixvllm {version('mixvllm')}\n")
         return EXIT_OK
     if arguments.show == "multirun":
-        raise ConfigError([Fault("--multirun", "this release runs one point at a time: start them one by one")])
+        from mixvllm.cli.multirun import run_multirun
+
+        return run_multirun(arguments)
     return _compose_and_do(arguments)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mixvllm.config.load.session import groups, hydra_session
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.demo import is_made
 from mixvllm.errors import EngineNotFound
+from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import server_command
 from mixvllm.server.key import shell_expression
 from mixvllm.vllm.command import CLI_MODULE
@@ -29,8 +32,9 @@ def show_help(arguments: Arguments) -> None:
 
 
 def show_config(config: ExperimentConfig) -> None:
-    """Print `config` as YAML."""
-    sys.stdout.write(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    """Print `config` as YAML; what was put into it from the environment, and is a secret there, is masked."""
+    values = json.loads(mask(config.model_dump_json(), known_secrets(os.environ)))
+    sys.stdout.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def show_command(config: ExperimentConfig) -> None:

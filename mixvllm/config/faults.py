@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,8 +14,10 @@ from mixvllm.config.schema.rules import RuleViolations
 from mixvllm.errors import Fault
 
 _MAX_SHOWN = 80
-_NEVER_SHOWN = ("server.api_key",)
+_NEVER_SHOWN = ("server.api_key", "server.env")
 """Keys whose wrong value may be a secret that was put there by mistake."""
+_SECRET_NAME = re.compile(r"token|secret|passw|credential|key", re.IGNORECASE)
+_SECRET_ENTRY = re.compile(rf"({_SECRET_NAME.pattern})\w*[\"']?\s*:", re.IGNORECASE)
 
 
 def faults_of(error: ValidationError) -> list[Fault]:
@@ -29,7 +32,7 @@ def faults_of(error: ValidationError) -> list[Fault]:
             continue
         path = config_path(detail["loc"])
         reasons.setdefault(path, []).append(_reason(path, detail))
-        values[path] = None if detail["type"] == "missing" or path in _NEVER_SHOWN else show_value(detail["input"])
+        values[path] = None if detail["type"] == "missing" else shown_value(path, detail["input"])
     faults.extend(Fault(path, _joined(parts), values[path]) for path, parts in reasons.items())
     return faults
 
@@ -45,6 +48,17 @@ def config_path(loc: Iterable[int | str]) -> str:
             continue
         path = candidate
     return path
+
+
+def shown_value(path: str, value: object) -> str | None:
+    """Return `value` of the key `path` for a message; None where it may be a secret, as far as names tell.
+
+    Names that are not the schema's own are misspelt ones too (`server.apikey`), so less will do.
+    """
+    may_be_secret = path not in keys.fields() and _SECRET_NAME.search(path.rpartition(".")[2])
+    if path in _NEVER_SHOWN or may_be_secret or _SECRET_ENTRY.search(str(value)):
+        return None
+    return show_value(value)
 
 
 def show_value(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mixvllm.config import keys
-from mixvllm.config.faults import faults_of, show_value, unknown_key
+from mixvllm.config.faults import faults_of, shown_value, unknown_key
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.yaml_file import load_yaml
 from mixvllm.errors import ConfigError, Fault
@@ -62,7 +62,9 @@ def merge_configs(base: ServeConfig, cli_args: Mapping[str, Any]) -> ServeConfig
     given = {name: value for name, value in cli_args.items() if value is not None}
     unknown = [name for name in given if SHORT_NAMES.get(name, name) not in keys.fields() and not keys.mapping_of(name)]
     if unknown:
-        raise ConfigError(Fault(name, _unknown(name), show_value(given[name]), "the command line") for name in unknown)
+        raise ConfigError(
+            Fault(name, _unknown(name), shown_value(name, given[name]), "the command line") for name in unknown
+        )
     values = base.model_dump()
     for name, value in given.items():
         _put(values, SHORT_NAMES.get(name, name).split("."), value)

@@ -106,6 +106,9 @@ class Journal:
         self._span = (event.fields.get("phase", "imports") if state == "starting" else state, event.elapsed_s)
 
     def _end_attempt(self, state: str, now: str) -> None:
+        """Keep what is known of the attempt, once: between two servers none is under way."""
+        if any(attempt["attempt"] == self._status["attempt"] for attempt in self._status["attempts"]):
+            return
         kept = ("attempt", "attempt_began_at", "ready_at", "cause", "failure", "exit_code", "was_killed", "durations_s")
         record = {name: self._status.get(name) for name in kept}
         self._status["attempts"] = [*self._status["attempts"], {**record, "state": state, "ended_at": now}]
@@ -114,7 +117,8 @@ class Journal:
 
 def tell_end(observers: Iterable[Observer], error: Exception) -> None:
     """Tell that a run has failed of `error` before it had a server."""
-    event = Event("failed", 0.0, {"cause": str(error).partition("\n")[0]})
+    failure = getattr(error, "failure", None) or None
+    event = Event("failed", 0.0, {"cause": str(error).partition("\n")[0], "failure": failure})
     for observer in observers:
         observer(event)
 

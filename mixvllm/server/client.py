@@ -27,6 +27,7 @@ class ServerClient:
         import httpx  # when the server is already starting, which takes longer than this import
 
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._no_answer = httpx.HTTPError
         self._errors = (httpx.HTTPError, ValueError, KeyError, TypeError)
         self._address = (httpx.URL(url).host, httpx.URL(url).port or 0)
         options: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": _SHORT_TIMEOUT_S}
@@ -57,10 +58,25 @@ class ServerClient:
         return answer.text if answer.status_code == 200 else None
 
     def check_identity(self, identity: str) -> None:
-        """Raise `ServerForeign` where the server does not serve the name `identity`, which only ours does."""
+        """Raise `ServerForeign` where the server does not serve the name `identity`, `ServerNotReady` for no answer."""
+        if not self.has_identity(identity):
+            raise ServerNotReady(f"no answer from {self._http.base_url}/v1/models")
+
+    def has_identity(self, identity: str) -> bool:
+        """Return whether the server answers, and serves the name `identity`, which only ours does.
+
+        Asks on a connection of its own: of several listeners on one port (SO_REUSEPORT) each one gets some.
+
+        Raises:
+            ServerForeign: it answers, and does not serve that name.
+        """
         try:
-            answer = self._http.get("/v1/models")
+            answer = self._http.get("/v1/models", headers={"Connection": "close"})
+            if answer.status_code >= 500:  # also one of ours whose engine dies at this moment
+                return False
             names = [entry["id"] for entry in answer.json()["data"]] if answer.status_code == 200 else []
+        except self._no_answer:
+            return False
         except self._errors:
             names = []
         if identity not in names:
@@ -68,6 +84,7 @@ class ServerClient:
                 f"another server answers at {self._http.base_url}: it serves {names or 'no models'}, not ours\n"
                 "  next: stop it, or choose another port: server.port=auto"
             )
+        return True
 
     def check_token(self, model: str, *, is_pooling: bool, timeout_s: float) -> None:
         """Raise `ServerNotReady` where the engine does not produce one real token (or embedding) in `timeout_s`."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mixvllm.config.schema import ServeConfig
-from mixvllm.errors import ConfigError
+from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine.folders import cache_folder
+from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.vllm.arguments import Release
 from mixvllm.vllm.check import check_release, extra_arguments
 from mixvllm.vllm.command import build_vllm_command
@@ -53,7 +54,7 @@ def server_command(
     """Return the command of the server that `config` describes, for the vLLM of `installation`.
 
     Raises:
-        ConfigError: that vLLM does not take an argument or a variable of it.
+        ConfigError: that vLLM does not take an argument or a variable of it, or a secret would stand in it.
     """
     release = release_for(config, installation, say)
     faults = check_release(config, release)
@@ -64,7 +65,17 @@ def server_command(
     )
     metadata = complete_metadata(installation, cache_folder())
     environment = build_environment(config, os.environ, str(metadata) if metadata else None)
+    _refuse_secrets([*argv, *environment.values()])
     return ServerCommand(tuple(argv), environment)
+
+
+def _refuse_secrets(words: list[str]) -> None:
+    """Everybody on this machine can read a command line, and the records hold this one."""
+    known = known_secrets(os.environ)
+    found = [masked for word in words if (masked := mask(word, known)) != word]
+    if found:
+        advice = "take it from the environment, or from a file that vLLM reads"
+        raise ConfigError([Fault("", f"a secret would stand in the server's command: {' '.join(found)}; {advice}")])
 
 
 def release_for(config: ServeConfig, installation: Installation, say: Callable[[str], None]) -> Release:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import ServerFailed
+from mixvllm.runs.secrets import mask
 from mixvllm.vllm.failures import UNCLASSIFIED, Diagnosis, diagnose
 
 Failed = TypeVar("Failed", bound=ServerFailed)
@@ -21,12 +24,14 @@ class FailureReport:
         log: the file it prints to.
         start: the byte that its own lines begin at.
         config: what it runs.
+        secrets: what an error must not repeat, though the log may hold it a moment longer.
     """
 
-    def __init__(self, log: Path, start: int, config: ServeConfig) -> None:
+    def __init__(self, log: Path, start: int, config: ServeConfig, secrets: Iterable[str] = ()) -> None:
         self._log = log
         self._start = start
         self._config = config
+        self._secrets = frozenset(secrets)
 
     def error(
         self, kind: type[Failed], what: str, exit_status: int | None, *, is_transient: bool = False, advice: str = ""
@@ -42,13 +47,17 @@ class FailureReport:
         """
         diagnosis = diagnose(self._log, exit_status=exit_status, config=self._config, start=self._start)
         if diagnosis.id != UNCLASSIFIED:
-            return kind(self._message(what, diagnosis), kind=diagnosis.kind, failure=diagnosis.record())
+            return kind(self._message(what, diagnosis), kind=diagnosis.kind, failure=self._record(diagnosis))
         message = self._message(what, replace(diagnosis, fix=advice or diagnosis.fix))
         may_help = "transient" if is_transient else "unknown"
-        return kind(message, kind=may_help, failure={**diagnosis.record(), "cause": what})
+        return kind(message, kind=may_help, failure={**self._record(diagnosis), "cause": what})
+
+    def _record(self, diagnosis: Diagnosis) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(mask(json.dumps(diagnosis.record()), self._secrets))
+        return record
 
     def _message(self, what: str, diagnosis: Diagnosis) -> str:
-        return f"{what}\n  cause: {diagnosis.message(self._log)}"
+        return mask(f"{what}\n  cause: {diagnosis.message(self._log)}", self._secrets)
 
 
 def exit_words(status: int) -> str:

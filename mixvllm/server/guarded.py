@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
+from mixvllm.errors import ServerDied
+from mixvllm.runs.secrets import known_secrets
 from mixvllm.server import guardian as guardian_program
-from mixvllm.server.leftovers import remove_folder
+from mixvllm.server.leftovers import remove_folder, remove_shared_memory, shared_memory_of
 from mixvllm.server.limits import StopLimits
 from mixvllm.server.processes import ProcessId, ProcessTree, identify, is_alive
 
@@ -27,17 +29,51 @@ _TICK_S = 0.05
 _UNKNOWN_STATUS = -9  # of a leader whose guardian was killed with it
 
 
+class GuardianProcess(Protocol):
+    """A started guardian: a `Popen`, or one that a warm engine forked and that is no child of the launcher."""
+
+    pid: int
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """Return None while it lives."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it is gone; raise `subprocess.TimeoutExpired` where it is not."""
+
+
+def start_guardian(log: Path) -> GuardianProcess:
+    """Start a guardian as a program of its own, which prints its errors to `log`."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(guardian_program.__file__)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=descriptor,
+            start_new_session=True,  # out of reach of the terminal's Ctrl-C
+            cwd=Path.cwd(),
+            bufsize=0,
+        )
+    finally:
+        os.close(descriptor)
+
+
 class GuardedProcess:
     """The first process of a server, and the guardian that ends all of them when the launcher is gone.
 
     Args:
-        guardian: started, and told its task.
+        guardian: started, and told its task; by itself or by a warm engine.
         limits: how long the stages of a stop may take.
         drain_s: seconds that requests in flight get.
         tmp_dir: the server's folder for temporary files.
     """
 
-    def __init__(self, guardian: subprocess.Popen[bytes], limits: StopLimits, drain_s: float, tmp_dir: Path) -> None:
+    def __init__(self, guardian: GuardianProcess, limits: StopLimits, drain_s: float, tmp_dir: Path) -> None:
         self._guardian = guardian
         self._limits = limits
         self._drain_s = drain_s
@@ -46,6 +82,7 @@ class GuardedProcess:
         self._partial = b""
         self._status: int | None = None
         self._end: dict[str, Any] | None = None
+        self._segments: set[str] = set()
         self._leader: ProcessId | None = None
         self.leader = self._await_leader()
         """The server's first process, which leads its session."""
@@ -53,7 +90,7 @@ class GuardedProcess:
         self.tree = ProcessTree(self.leader, guardian=self.guardian)
 
     @classmethod
-    def start(
+    def start(  # noqa: PLR0913 - a task has these parts
         cls,
         argv: Sequence[str],
         environment: Mapping[str, str],
@@ -62,14 +99,20 @@ class GuardedProcess:
         tmp_dir: Path,
         limits: StopLimits,
         drain_s: float,
+        guard: Callable[[Path], GuardianProcess] = start_guardian,
     ) -> Self:
-        """Start a guardian, and the server `argv` under it."""
+        """Start a guardian, by `guard`, and the server `argv` under it.
+
+        Raises:
+            ServerDied: the guardian did not get that far.
+        """
         task: Task = {
             "argv": list(argv),
             "environment": {"PATH": os.defpath, **environment},
             "log": str(log),
             "tmp_dir": str(tmp_dir),
             "run": str(log.parent),
+            "secrets": sorted(known_secrets(environment)),
             "limits": {
                 "start_up_s": limits.start_up_s,
                 "drain_s": drain_s,
@@ -78,19 +121,7 @@ class GuardedProcess:
                 "kill_s": limits.kill_s,
             },
         }
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            guardian = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(guardian_program.__file__)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=descriptor,
-                start_new_session=True,  # out of reach of the terminal's Ctrl-C
-                cwd=Path.cwd(),
-                bufsize=0,
-            )
-        finally:
-            os.close(descriptor)
+        guardian = guard(log)
         _send(guardian, task)
         return cls(guardian, limits, drain_s, tmp_dir)
 
@@ -99,11 +130,12 @@ class GuardedProcess:
         """Whether anything of the server had to be killed; known once it has ended."""
         return self._end is None or bool(self._end["was_killed"])
 
-    def record(self) -> dict[str, dict[str, int]]:
-        """Return who watches whom, as the records have it."""
+    def record(self) -> dict[str, Any]:
+        """Return who watches whom, and how it was started, as the records have it."""
         own = identify(os.getpid())
         watchers = {"supervisor": own, "guardian": self.guardian, "leader": self.leader}
-        return {role: process._asdict() for role, process in watchers.items() if process}
+        start = "cold" if isinstance(self._guardian, subprocess.Popen) else "warm"
+        return {"start": start, **{role: process._asdict() for role, process in watchers.items() if process}}
 
     def poll(self) -> int | None:
         """Return the leader's exit status (negative: the signal that ended it), or None while it lives."""
@@ -120,6 +152,7 @@ class GuardedProcess:
     def tell_ready(self) -> None:
         """Tell the guardian that the server serves, so that a stop lets requests finish."""
         _send(self._guardian, {"do": "ready"})
+        self._note_shared_memory()
 
     def stop(self, is_forced: Callable[[], bool]) -> list[ProcessId]:
         """Stop the leader, then whatever is left of it; return the processes that would not go.
@@ -151,9 +184,14 @@ class GuardedProcess:
         with suppress(ProcessLookupError):
             self._guardian.kill()
         self._guardian.wait()
+        self._note_shared_memory()
         left = self.tree.kill(self._limits.kill_s)
+        remove_shared_memory(self._segments)
         remove_folder(str(self._tmp_dir))
         return left
+
+    def _note_shared_memory(self) -> None:
+        self._segments |= shared_memory_of(process.pid for process in self.tree.refresh())
 
     def _let_go(self) -> None:
         for pipe in (self._guardian.stdin, self._guardian.stdout):
@@ -169,8 +207,10 @@ class GuardedProcess:
             self._take_reports(_TICK_S)
         if self._leader is None:
             self._guardian.kill()
-            self._guardian.wait()
-            raise OSError("the guardian did not start the server; the end of the run's server.log tells more")
+            self._let_go()
+            remove_folder(str(self._tmp_dir))
+            what = "the guardian ended before it had started the server; the end of server.log may tell why"
+            raise ServerDied(what, kind="transient", failure={"id": "guardian-killed", "cause": what})
         return self._leader
 
     def _take_reports(self, timeout_s: float = 0.0) -> None:
@@ -197,7 +237,7 @@ class GuardedProcess:
             self._end = report
 
 
-def _send(guardian: subprocess.Popen[bytes], message: object) -> None:
+def _send(guardian: GuardianProcess, message: object) -> None:
     """Send a line; a guardian that is gone is noticed by whoever waits for its answer."""
     pipe: IO[bytes] | None = guardian.stdin
     rest = json.dumps(message).encode() + b"\n"

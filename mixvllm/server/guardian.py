@@ -7,6 +7,7 @@ holding GPUs, after its front end or its launcher is killed (https://github.com/
 A program of its own: `python -I -S guardian.py`; standard library only, one thread, little imported.
 In, a line of JSON each: first the `Task`, then {"do": "ready" | "stop" | "kill"}. Out, a line of JSON each:
 {"leader": [pid, start_ticks]}, {"exited": status}, and as the last one {"left": [[pid, start_ticks]], "was_killed": …}.
+A warm engine forks guardians, which say and do the same; only their leader becomes vLLM without an exec.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from mixvllm.server.leftovers import remove_folder, remove_shared_memory, shared_memory_of
-from mixvllm.server.processes import ProcessId, ProcessTree, identify, send_signal
+from mixvllm.server.processes import Killer, ProcessId, ProcessTree, identify, send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TypedDict
 
     class Task(TypedDict):
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
             argv: of the server, program first.
             environment: the server's, whole.
             log: the file that the server prints to.
-            tmp_dir: the server's own folder for temporary files; removed at the end.
+            tmp_dir: the server's own folder for temporary files; made at the beginning, removed at the end.
             run: the run's folder, for the record where the launcher is gone.
+            secrets: what is then taken out of the log.
             limits: seconds: `start_up_s`, `drain_s`, `after_drain_s`, `leftovers_s`, `kill_s`.
         """
 
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         log: str
         tmp_dir: str
         run: str
+        secrets: list[str]
         limits: dict[str, float]
 
 
@@ -63,9 +67,10 @@ class Guardian:
         task: what to do.
         commands: descriptor that commands come from.
         reports: descriptor that reports go to.
+        run: what the leader does once it is one, see `execute`.
     """
 
-    def __init__(self, task: Task, commands: Lines, reports: int) -> None:
+    def __init__(self, task: Task, commands: Lines, reports: int, run: Callable[[Task], None]) -> None:
         self._task = task
         self._commands = commands
         self._reports = reports
@@ -78,7 +83,8 @@ class Guardian:
         self._wakeup = _wake_on_signals(self._note_signal)
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         own = identify(os.getpid())
-        self._leader = _start_leader(task)
+        os.mkdir(task["tmp_dir"], 0o700)
+        self._leader = _start_leader(task, run)
         self._tree = ProcessTree(self._leader, guardian=own)
         self._tell(leader=list(self._leader))
 
@@ -96,6 +102,7 @@ class Guardian:
 
     def _drain(self) -> None:
         """Tell the leader alone: a worker that gets SIGTERM itself breaks the drain."""
+        self._note_shared_memory()  # vLLM kills an engine that is slow to end, and then leaves its segments
         limits = self._task["limits"]
         # Before it serves, vLLM ignores SIGTERM.
         send_signal(self._leader, signal.SIGTERM if self._is_ready else signal.SIGINT)
@@ -114,11 +121,10 @@ class Guardian:
         while (left := self._tree.refresh()) and not self._is_forced and time.monotonic() < deadline:
             self._step(_TICK_S)
         was_killed = bool(left)
-        deadline = time.monotonic() + self._task["limits"]["kill_s"]
+        deadline, killer = time.monotonic() + self._task["limits"]["kill_s"], Killer()
         while (left := self._tree.refresh()) and time.monotonic() < deadline:
             self._note_shared_memory()
-            for process in left:
-                send_signal(process, signal.SIGKILL)
+            killer.kill(left)
             self._step(_TICK_S)
         self._step(0)
         remove_shared_memory(self._shared_memory)
@@ -180,9 +186,11 @@ class Guardian:
 
         from mixvllm.runs.folder import RunFolder
         from mixvllm.runs.journal import record_end
+        from mixvllm.runs.scrub import LogScrubber
 
         what = "the launcher was killed" if was_asked else "the server ended by itself after the launcher was killed"
         record_end(RunFolder(Path(self._task["run"])), f"{what}; its guardian stopped the server", self._status)
+        LogScrubber(Path(self._task["log"]), self._task["secrets"]).scrub(until_end=True)
 
 
 class Lines:
@@ -212,7 +220,7 @@ def _wake_on_signals(note: Any) -> int:
     return reader
 
 
-def _start_leader(task: Task) -> ProcessId:
+def _start_leader(task: Task, run: Callable[[Task], None]) -> ProcessId:
     """Start the server's first process in a session of its own, its output in a file.
 
     A file, since a pipe that nobody reads would block vLLM, and would break when its reader dies.
@@ -220,19 +228,23 @@ def _start_leader(task: Task) -> ProcessId:
     guardian = os.getpid()
     log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    # A signal to the leader that comes before its exec would meet the guardian's handler, and be lost.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     pid = os.fork()
     if pid == 0:
         try:
-            _become_leader(task, guardian, null, log)
+            _become_leader(guardian, null, log, mask)
         except BaseException as error:  # noqa: BLE001 - whatever it is, this process is a copy that must end here
-            os.write(2, f"cannot start {task['argv'][0]}: {error}\n".encode())
+            _give_up(task, error)
+        run(task)
         os._exit(127)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(log)
     os.close(null)
     return identify(pid) or ProcessId(pid, 0)
 
 
-def _become_leader(task: Task, guardian: int, null: int, log: int) -> None:
+def _become_leader(guardian: int, null: int, log: int, mask: set[int]) -> None:
     os.setsid()
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
@@ -244,20 +256,33 @@ def _become_leader(task: Task, guardian: int, null: int, log: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core holds the keys
     # SIGINT ends vLLM with its engine in every state; SIGKILL would leave the engine.
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if os.getppid() != guardian:
         os._exit(127)
-    os.execvpe(task["argv"][0], task["argv"], task["environment"])
 
 
-def main() -> None:
-    """Take the task from stdin and do it."""
+def execute(task: Task) -> None:
+    """Become the server: a program with its whole environment."""
+    try:
+        os.execvpe(task["argv"][0], task["argv"], task["environment"])
+    except BaseException as error:  # noqa: BLE001 - as above
+        _give_up(task, error)
+
+
+def _give_up(task: Task, error: BaseException) -> None:
+    os.write(2, f"cannot start {task['argv'][0]}: {error}\n".encode())
+    os._exit(127)
+
+
+def main(run: Callable[[Task], None] = execute) -> None:
+    """Take the task from stdin and do it; `run` is what the leader does once it is one."""
     commands = Lines(0)
     lines: list[bytes] | None = []
     while not lines:
         lines = commands.read()
         if lines is None:
             return  # the launcher died before it said what to do
-    Guardian(json.loads(lines[0]), commands, 1).run()
+    Guardian(json.loads(lines[0]), commands, 1, run).run()
 
 
 if __name__ == "__main__":

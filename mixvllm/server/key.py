@@ -57,7 +57,7 @@ def resolve_key(server: ServerConfig, folder: RunFolder) -> ApiKey | None:
     """Return the key of `server`, generated into `folder` where it says so; None where it needs none.
 
     Raises:
-        SecretUnavailable: the variable or the file is not there, or empty.
+        SecretUnavailable: the variable or the file is not there, or empty, or holds what cannot be a key.
     """
     source, _, where = server.key_source.partition(":")
     if source == "none":
@@ -69,7 +69,7 @@ def resolve_key(server: ServerConfig, folder: RunFolder) -> ApiKey | None:
         value = os.environ.get(where, "")
         if not value:
             raise SecretUnavailable(f"server.api_key=env:{where}: the variable is not set\n  next: export {where}=…")
-        return ApiKey(value, point_to(f"env:{where}"))
+        return _checked(value, f"env:{where}")
     return _from_file(Path(where).expanduser().absolute())
 
 
@@ -80,7 +80,7 @@ def shell_expression(server: ServerConfig) -> str | None:
         return None
     if source == "generate":
         return "${VLLM_API_KEY:?the key that clients send}"
-    return f"${where}" if source == "env" else f"$(cat {shlex.quote(where)})"
+    return f"${where}" if source == "env" else f"$(cat {shlex.quote(str(Path(where).expanduser()))})"
 
 
 def _from_file(path: Path) -> ApiKey:
@@ -88,6 +88,18 @@ def _from_file(path: Path) -> ApiKey:
         value = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SecretUnavailable(f"server.api_key=file:{path}: {error.strerror}\n  next: write the key there") from error
+    except UnicodeDecodeError:
+        value = "no text"
     if not value:
         raise SecretUnavailable(f"server.api_key=file:{path}: the file is empty\n  next: write the key there")
-    return ApiKey(value, point_to(f"file:{path}"))
+    return _checked(value, f"file:{path}")
+
+
+def _checked(value: str, reference: str) -> ApiKey:
+    """Return the key; refuse one that no header can carry, before an HTTP library repeats it in its complaint."""
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        raise SecretUnavailable(
+            f"server.api_key={reference}: the key has a blank, a line end, or what else no HTTP header has\n"
+            "  next: take one of letters, digits and -._~+/="
+        )
+    return ApiKey(value, point_to(reference))

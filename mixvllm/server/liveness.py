@@ -13,7 +13,8 @@ from mixvllm.server.usage import Usage
 from mixvllm.vllm.metrics import read_metrics
 
 _PERIOD_S = 1.0
-_BUSY_SHARE = 0.3  # of one core: a computation that is only slow uses at least one
+_MAX_PAUSE_S = 5.0  # between two looks; longer ones are of a launcher that was suspended, or busy with a reload
+_BUSY_SHARE = 0.1  # of one core: a computation that is only slow uses one, or what a crowded machine leaves of it
 PATIENCE = 3.0
 """How often the limit is granted to an engine that computes, or that cannot be asked by itself."""
 
@@ -60,6 +61,12 @@ class HangRule:
             if name not in self._engines or progress != self._engines[name]:
                 self._engines_since[name] = now
         self._engines = dict(look.engines)
+
+    def pass_over(self, duration_s: float) -> None:
+        """Leave out a time in which nobody looked."""
+        self._answered_at += duration_s
+        self._progressed_at += duration_s
+        self._engines_since = {name: since + duration_s for name, since in self._engines_since.items()}
 
     @property
     def tells_progress(self) -> bool:
@@ -116,6 +123,7 @@ class Liveness:
         self._usage = usage
         self._background = background
         self._rule = HangRule(timeout_s, time.monotonic())
+        self._called_at = time.monotonic()
         self._look: Future[Look] | None = None
         self._look_at = 0.0
         self._proof: Future[None] | None = None
@@ -125,6 +133,9 @@ class Liveness:
     def engine_is_dead(self) -> bool:
         """Take a new look where one is due; return whether the server says that its engine is dead."""
         now = time.monotonic()
+        pause_s, self._called_at = now - self._called_at, now
+        if pause_s > min(_MAX_PAUSE_S, self._rule.timeout_s / 2):
+            self._rule.pass_over(pause_s)
         if self._look is not None and self._look.done():
             look, self._look = self._look.result(), None
             self._rule.note(look, now)

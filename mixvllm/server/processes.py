@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 _POLL_S = 0.05
+_TRACKER_S = 1.0  # for a resource tracker; it takes milliseconds
 
 
 class ProcessId(NamedTuple):
@@ -74,12 +75,29 @@ class ProcessTree:
 
     def kill(self, timeout_s: float = 5.0) -> list[ProcessId]:
         """Kill every process until none is left, for `timeout_s` at the most; return those that would not go."""
-        deadline = time.monotonic() + timeout_s
+        deadline, killer = time.monotonic() + timeout_s, Killer()
         while (left := self.refresh()) and time.monotonic() < deadline:
-            for process in left:
-                send_signal(process, signal.SIGKILL)
+            killer.kill(left)
             time.sleep(_POLL_S)
         return left
+
+
+class Killer:
+    """Kills the processes of one server, look after look.
+
+    Python's resource trackers come last: each removes the shared memory of its server, and ends, when the others are
+    gone. Killed with them it would leave gigabytes in `/dev/shm`.
+    """
+
+    def __init__(self) -> None:
+        self._spares_until = time.monotonic() + _TRACKER_S
+
+    def kill(self, processes: Iterable[ProcessId]) -> None:
+        """Kill those of `processes` whose turn it is."""
+        spares = time.monotonic() < self._spares_until
+        for process in processes:
+            if not (spares and _is_resource_tracker(process.pid)):
+                send_signal(process, signal.SIGKILL)
 
 
 def send_signal(process: ProcessId, signal_number: int) -> bool:
@@ -143,6 +161,14 @@ def _read(pid: int) -> _Row | None:
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and parentheses
     state, parent, session, start_ticks = fields[0], fields[1], fields[3], fields[19]
     return _Row(ProcessId(pid, int(start_ticks)), int(parent), int(session), state in "ZX")
+
+
+def _is_resource_tracker(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker" in file.read()
+    except OSError:
+        return False
 
 
 def _name(pid: int) -> str:

@@ -99,8 +99,8 @@ class Server:
         )
         log = LogReader(self.log_path, place.log_start)
         self._startup = StartUp(log, self._usage, config.server.stall_timeout_s)
-        self._scrubber = LogScrubber(self.log_path, place.secrets)
-        self._failures = FailureReport(self.log_path, place.log_start, config)
+        self._scrubber = LogScrubber(self.log_path, place.secrets, place.log_start)
+        self._failures = FailureReport(self.log_path, place.log_start, config, place.secrets)
         self._sampler = Sampler(place.folder, self._client, self._pids, config.server.sample_period_s)
         self._liveness: Liveness | None = None
         self._gpus = GpuBaseline(self._background, is_needed=not place.is_cpu)
@@ -207,6 +207,7 @@ class Server:
                 raise Interrupted("stopped before the server was ready")
             self._raise_if_late(deadline, limit_s)
             if self._ask_ready(deadline - time.monotonic()):
+                self._follow_log()  # what was printed while it was asked
                 return
 
     def _ask_ready(self, remaining_s: float) -> bool:

@@ -38,7 +38,7 @@ class Service:
         stop_limits: how long the stages of a stop may take.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it asks whether to stop belongs to it like what it serves
         self,
         deployment: Deployment,
         folder: RunFolder,

@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from mixvllm.runs.registry import find_runs, host_name, register
 from mixvllm.runs.secrets import known_secrets
 from mixvllm.server.address import Address
 from mixvllm.server.command import ServerCommand, server_command
-from mixvllm.server.guarded import GuardedProcess
+from mixvllm.server.guarded import GuardedProcess, GuardianProcess, start_guardian
 from mixvllm.server.key import ApiKey, resolve_key
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.orphans import end_orphans, find_orphans
 from mixvllm.server.processes import boot_id, identify
 from mixvllm.server.server import Place, Server
+from mixvllm.server.warm.engines import WarmEngine, warm_key
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 from mixvllm.vllm.installation import Installation, find_installation
 
@@ -124,8 +126,12 @@ def launch(
     observers: Iterable[Observer],
     *,
     stop_limits: StopLimits = STOP_LIMITS,
+    warm: WarmEngine | None = None,
 ) -> Server:
-    """Start one server at `address`, which stays the caller's where this raises."""
+    """Start one server at `address`, which stays the caller's where this raises.
+
+    `warm` forks it where its environment allows that and the warm engine lives; else it is started cold.
+    """
     config, installation = deployment.config, deployment.installation
     identity = address.identity(config.model.served_names[0])
     command = server_command(config, installation, port=address.lease.port, identity=identity)
@@ -146,12 +152,29 @@ def launch(
         tmp_dir=place.tmp_dir,
         limits=stop_limits,
         drain_s=config.server.drain_timeout_s,
+        guard=_guard(warm if warm and warm.key == warm_key(installation, environment) else None),
     )
     try:
         return Server(config, place, process, observers, stop_limits=stop_limits)
     except BaseException:
         process.kill()
         raise
+
+
+def environment_of(deployment: Deployment) -> Mapping[str, str]:
+    """Return what servers of `deployment` get as their environment, but for what is their own; for `WarmEngines`."""
+    command = server_command(deployment.config, deployment.installation)
+    return {**_environment(command, None), **deployment.environment}
+
+
+def _guard(warm: WarmEngine | None) -> Callable[[Path], GuardianProcess]:
+    def guard(log: Path) -> GuardianProcess:
+        if warm is not None:
+            with suppress(ConnectionError):
+                return warm.fork_guardian(log)
+        return start_guardian(log)
+
+    return guard
 
 
 def _environment(command: ServerCommand, key: ApiKey | None) -> Mapping[str, str]:

@@ -4,22 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mixvllm.config.schema import ExperimentConfig
+from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine.source import git_state
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
+from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.vllm.installation import Installation, find_installation
 
-_NOT_CONTENT = {"output_dir", "preflight", "dry_run", "detach"}
+_MAX_SERVERS = 256  # whose commands are kept; each takes a few KB
+_NOT_CONTENT: Any = {
+    **dict.fromkeys(("output_dir", "preflight", "dry_run", "detach", "sweep"), True),
+    "workload": {"repeats": True},  # the first ones are the same, however many follow
+}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all points that are frozen at one moment have in common.
+
+    Args:
+        versions: of the launcher's own distributions.
+        launcher: the command that was typed.
+        git: of the sources; None outside a checkout.
+    """
+
+    versions: dict[str, str]
+    launcher: list[str]
+    git: dict[str, str] | None
+
+
+def look_around() -> Surroundings:
+    """Return the surroundings of this moment. Asks git, which takes long beside a point."""
+    versions = {
+        "mixvllm": version("mixvllm"),
+        "python": platform.python_version(),
+        "hydra-core": version("hydra-core"),
+    }
+    typed = [[sys.executable, *sys.argv], git_state(Path.cwd())]
+    launcher, git = json.loads(mask(json.dumps(typed), known_secrets(os.environ)))
+    return Surroundings(versions, launcher, git)
 
 
 @dataclass(frozen=True)
@@ -31,28 +67,28 @@ class Point:
         overrides: as the user gave them, shape (n,).
         installation: the vLLM that will serve.
         command: of the server, without the port and the identity that are chosen where it runs; no secrets.
+        server_key: equal for runs that can share a server: what reaches vLLM's argv and environment, less host and
+            port.
     """
 
     config: ExperimentConfig
     overrides: tuple[str, ...]
     installation: Installation
     command: ServerCommand
+    server_key: str
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """Equal for runs that ask for the same: the configuration, less how it is started and written."""
         return _hash(self.config.model_dump(mode="json", exclude=_NOT_CONTENT))
 
-    @property
-    def server_key(self) -> str:
-        """Equal for runs that can share a server: what reaches vLLM's argv and environment, less host and port."""
-        server = {"host": "", "port": "auto"}
-        anywhere = self.config.model_copy(update={"server": self.config.server.model_copy(update=server)})
-        command = server_command(anywhere, self.installation)
-        return _hash([command.argv, command.environment, self.installation.version])
+    def record(self, surroundings: Surroundings | None = None) -> dict[str, Any]:
+        """Return everything that it takes to understand and repeat the run, as JSON has it.
 
-    def record(self) -> dict[str, Any]:
-        """Return everything that it takes to understand and repeat the run, as JSON has it."""
+        Args:
+            surroundings: None asks for those of this moment.
+        """
+        around = surroundings or look_around()
         return {
             "schema": SCHEMA_VERSION,
             "overrides": self.overrides,
@@ -63,14 +99,9 @@ class Point:
             "content_hash": self.content_hash,
             "server_key": self.server_key,
             "resources": {"num_nodes": 1, "num_gpus": self.config.inference.num_gpus},
-            "versions": {
-                "mixvllm": version("mixvllm"),
-                self.installation.distribution: self.installation.version,
-                "python": platform.python_version(),
-                "hydra-core": version("hydra-core"),
-            },
-            "launcher": [sys.executable, *sys.argv],
-            "git": git_state(Path.cwd()),
+            "versions": {**around.versions, self.installation.distribution: self.installation.version},
+            "launcher": around.launcher,
+            "git": around.git,
         }
 
 
@@ -82,19 +113,84 @@ def freeze(
     Raises:
         ConfigError: the vLLM of `installation` does not take an argument or a variable of it.
     """
-    return Point(config, overrides, installation, server_command(config, installation, say=say))
+    command = server_command(config, installation, say=say)
+    return Point(config, overrides, installation, command, _server_key(config, installation))
+
+
+@dataclass(frozen=True)
+class _Server:
+    command: ServerCommand
+    key: str
+
+
+class Freezer:
+    """Freezes many points; what several have in common, their vLLM or their server, is found out once.
+
+    Args:
+        say: told what takes long.
+        find: returns the vLLM of `server.python`.
+    """
+
+    def __init__(
+        self, say: Callable[[str], None], find: Callable[[str | None], Installation] = find_installation
+    ) -> None:
+        self._say = say
+        self._find = cache(find)
+        self._servers: OrderedDict[str, _Server | tuple[Fault, ...]] = OrderedDict()
+
+    def freeze(self, config: ExperimentConfig, overrides: tuple[str, ...]) -> Point:
+        """Return the point that `config` asks for.
+
+        Raises:
+            ConfigError: its vLLM does not take an argument or a variable of it.
+            EngineNotFound: there is no vLLM.
+        """
+        installation = self._find(config.server.python)
+        reaching = config.model_dump_json(include={"model", "inference", "server", "generation"})
+        server = self._server(f"{config.generation_on_server}{reaching}", config, installation)
+        return Point(config, overrides, installation, server.command, server.key)
+
+    def _server(self, text: str, config: ExperimentConfig, installation: Installation) -> _Server:
+        if text not in self._servers:
+            self._servers[text] = self._asked(config, installation)
+            if len(self._servers) > _MAX_SERVERS:
+                self._servers.popitem(last=False)
+        self._servers.move_to_end(text)
+        found = self._servers[text]
+        if isinstance(found, _Server):
+            return found
+        raise ConfigError(found)
+
+    def _asked(self, config: ExperimentConfig, installation: Installation) -> _Server | tuple[Fault, ...]:
+        try:
+            command = server_command(config, installation, say=self._say)
+            return _Server(command, _server_key(config, installation))
+        except ConfigError as error:
+            return error.faults
 
 
 def load_point(folder: RunFolder) -> Point:
-    """Return the point that was frozen in `folder`, with the vLLM of this moment.
+    """Return the point that was frozen in `folder`; see `load_point_file`."""
+    return load_point_file(folder.point)
+
+
+def load_point_file(file: Path) -> Point:
+    """Return the point that was frozen in `file`, with the vLLM of this moment.
 
     Raises:
         EngineNotFound: that vLLM is gone.
     """
-    record = json.loads(folder.point.read_text(encoding="utf-8"))
+    record = json.loads(file.read_text(encoding="utf-8"))
     config = ExperimentConfig.model_validate(record["config"])
     installation = find_installation(config.server.python)
     return freeze(config, tuple(record["overrides"]), installation, lambda _line: None)
+
+
+def _server_key(config: ExperimentConfig, installation: Installation) -> str:
+    server = {"host": "", "port": "auto"}
+    anywhere = config.model_copy(update={"server": config.server.model_copy(update=server)})
+    command = server_command(anywhere, installation)
+    return _hash([command.argv, command.environment, installation.version])
 
 
 def _hash(value: Any) -> str:

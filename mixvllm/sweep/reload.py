@@ -11,6 +11,7 @@ from mixvllm.errors import MixvllmError
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
+from mixvllm.runs.records import read_json
 from mixvllm.server.service import Service
 from mixvllm.server.signals import StopSignals
 from mixvllm.server.start import Deployment
@@ -68,15 +69,16 @@ class Reloader:
     def _take_request(self) -> dict[str, Any] | None:
         if self._signals.take_reload():
             return {"id": "signal", "overrides": []}
-        try:
-            text = self._folder.reload_request.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        if not self._folder.reload_request.exists():
             return None
+        request = read_json(self._folder.reload_request) or {}
         self._folder.reload_request.unlink(missing_ok=True)
-        request: dict[str, Any] = json.loads(text)  # written whole, by this user's `mixvllm reload`
-        return request
+        return {"id": request.get("id"), "overrides": request.get("overrides")}
 
     def _reload(self, request: dict[str, Any]) -> None:
+        if not _are_words(request["overrides"]):
+            self._answer(request, "refused", cause=f"{self._folder.reload_request.name} has no list of overrides")
+            return
         try:
             point = self._recompose([*self._point.overrides, *request["overrides"]])
         except MixvllmError as error:
@@ -114,6 +116,10 @@ def differences(before: ExperimentConfig, after: ExperimentConfig) -> list[str]:
     old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
     paths = [*old, *(path for path in new if path not in old)]
     return [f"{path}: {_shown(old, path)} -> {_shown(new, path)}" for path in paths if old.get(path) != new.get(path)]
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
 def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:

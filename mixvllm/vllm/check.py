@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixvllm.config import keys
-from mixvllm.config.faults import show_value
+from mixvllm.config.faults import show_value, shown_value
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.fields import LAUNCHER_ONLY
 from mixvllm.errors import Fault
@@ -28,8 +28,6 @@ TAKEN = {
     "override_generation_config": "the keys of generation",
 }
 """Arguments that the launcher sets itself, and the key that decides them."""
-
-_SECRETS = ("api_key", "hf_token")
 
 _REFUSED = {
     "hf_token": "is a secret: export HF_TOKEN in your shell, the engine inherits it",
@@ -101,8 +99,7 @@ def _extra_faults(config: ServeConfig, release: Release) -> Iterator[Fault]:
             earlier = seen.setdefault(argument.name, path)
             problem = None if earlier == path else f"is given twice, as {earlier.replace('.extra_args', '')} too"
         if problem is not None:
-            is_secret = argument is not None and argument.name in _SECRETS
-            yield Fault(f"{section}.{name}", problem, None if is_secret else show_value(value))
+            yield Fault(f"{section}.{name}", problem, shown_value(f"{section}.{name}", value))
 
 
 def _problem(name: str, argument: Argument | None, value: Any, release: Release) -> str | None:
@@ -156,4 +153,5 @@ def problem_with_variable(name: str, release: Release) -> str | None:
 def _variable_faults(config: ServeConfig, release: Release) -> Iterator[Fault]:
     for name, value in config.server.env.items():
         if problem := problem_with_variable(name, release):
-            yield Fault(f"server.env.{name}", problem, show_value(value))
+            path = f"server.env.{name}"
+            yield Fault(path, problem, shown_value(path, value))

@@ -26,4 +26,8 @@ def run_workload(
         from mixvllm.workload.probe import probe  # needs an HTTP client, which must not hold up the start
 
         return probe(config, service.server, should_stop)
+    if config.workload.is_measured:
+        from mixvllm.workload.measured import measure
+
+        return measure(config, service, should_stop)
     return serve(service, should_stop, tick)

@@ -41,7 +41,15 @@ def test_the_record_of_a_run_is_complete(run: Run) -> None:
 
     names = sorted(path.name for path in one.run_folder().iterdir())
     point, result, status = (one.record(name) for name in ("point.json", "result.json", "status.json"))
-    recorded = ["command.sh", "events.jsonl", "point.json", "processes.json", "result.json", "server.log", "status.json"]
+    recorded = [
+        "command.sh",
+        "events.jsonl",
+        "point.json",
+        "processes.json",
+        "result.json",
+        "server.log",
+        "status.json",
+    ]
     assert [name for name in names if name != "samples.jsonl"] == recorded  # a short run may end before a sample
     assert (point["config"]["model"]["name"], point["resources"]) == ("some/model", {"num_nodes": 1, "num_gpus": 1})
     assert (result["status"], result["content_hash"], status["state"]) == ("ok", point["content_hash"], "stopped")
@@ -270,8 +278,3 @@ def test_flags_may_stand_between_overrides(capsys: pytest.CaptureFixture[str], t
     launch.main(["model=mine", "--config-dir", "mine", "inference.seed=3", "--cfg"])
 
     assert "name: me/mine" in capsys.readouterr().out
-
-
-def test_several_points_are_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert launch.main(["--multirun", "model=demo,qwen3_8b"]) == 2
-    assert "one point at a time" in capsys.readouterr().err

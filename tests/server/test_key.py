@@ -40,7 +40,11 @@ def test_a_key_of_the_environment_is_named_not_shown(folder: RunFolder, monkeypa
     key = resolve_key(ServerConfig(api_key="env:MY_KEY"), folder)
 
     assert key is not None
-    assert (key.value, key.pointer.shell, "s3cret" in f"{key}{key.pointer.python}{key.pointer.reference}") == ("s3cret", "$MY_KEY", False)
+    assert (key.value, key.pointer.shell, "s3cret" in f"{key}{key.pointer.python}{key.pointer.reference}") == (
+        "s3cret",
+        "$MY_KEY",
+        False,
+    )
 
 
 def test_a_key_of_a_file_is_read_without_its_line_end(folder: RunFolder, tmp_path: Path) -> None:

@@ -121,5 +121,15 @@ def exporter(
     raise typer.Exit(exit_code_of(lambda: run_exporter(find, host=host, port=port)))
 
 
-COMMANDS = (ps, logs, wait, url, stop, reload, doctor, top, exporter)
+def resume(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of the sweep: outputs/sweeps/NAME.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[OVERRIDE…]")] = None,
+) -> None:
+    """Go on with a sweep that was stopped: mixvllm resume outputs/sweeps/NAME [sweep.rerun=failed]."""
+    from mixvllm.cli.resume import resume as resume_sweep
+
+    raise typer.Exit(exit_code_of(lambda: resume_sweep(folder, overrides or [])))
+
+
+COMMANDS = (ps, logs, wait, url, stop, reload, resume, doctor, top, exporter)
 """In the order that help shows them."""

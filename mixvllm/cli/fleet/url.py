@@ -7,7 +7,7 @@ from typing import Any
 
 from mixvllm.cli.fleet.words import end_of, remark, say, state_words
 from mixvllm.errors import MixvllmError
-from mixvllm.runs.records import read_json
+from mixvllm.runs.trust import read_record
 from mixvllm.server.fleet import RunState, find_run
 
 
@@ -22,7 +22,8 @@ def show_url(run: str) -> int:
         NotServing: it has no server that answers now.
     """
     state = find_run(run)
-    endpoint = None if state.has_ended else read_json(state.folder.endpoint)
+    is_there = not state.has_ended and state.folder.endpoint.exists()
+    endpoint = read_record(state.folder.endpoint) if is_there else None
     if endpoint is None or "api_base" not in endpoint:
         raise NotServing(_refusal(state))
     say(exports(endpoint))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,10 +11,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from mixvllm.config import keys
-from mixvllm.config.faults import unknown_key
+from mixvllm.config.faults import shown_value, unknown_key
 from mixvllm.errors import Fault
 
 COMMAND_LINE = "the command line"
+
+_INTERPOLATION = re.compile(r"\$\{[^'\\]+\}")  # one within another, which Hydra reads in quotes only
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def check_overrides(overrides: Iterable[str], groups: Mapping[str, list[str]]) -
         try:
             text, override = _parse(parser, typed)
         except HydraException as error:
-            faults.append(Fault("", f"cannot read {typed!r}: {_syntax_hint(typed, error)}", origin=COMMAND_LINE))
+            faults.append(Fault("", _unreadable(typed, error), origin=COMMAND_LINE))
             continue
         fault = _fault(override, text, groups)
         if fault is None:
@@ -56,7 +59,8 @@ def _parse(parser: OverridesParser, typed: str) -> tuple[str, Override]:
         return typed, parser.parse_override(typed)
     except HydraException:
         key, _, value = typed.partition("=")
-        if not keys.is_text(key) or not value or value[0] in "[{'\"$" or "\\" in value:
+        is_text = keys.is_text(key) and bool(value) and value[0] not in "[{'\"$" and "\\" not in value
+        if not is_text and not _INTERPOLATION.fullmatch(value):
             raise
         quoted = "{}='{}'".format(key, value.replace("'", "\\'"))
         return quoted, parser.parse_override(quoted)
@@ -72,17 +76,18 @@ def merge_overrides(overrides: Iterable[str]) -> list[str]:
 
 def _fault(override: Override, text: str, groups: Mapping[str, list[str]]) -> Fault | None:
     key, value = override.key_or_group, text.partition("=")[2]
+    shown = shown_value(key, value)
     if key.startswith("hydra."):
         return None
     if override.is_sweep_override():
-        return Fault(key, "a run takes one value; a value that holds a comma needs quotes", value, COMMAND_LINE)
+        return Fault(key, "a run takes one value; a value that holds a comma needs quotes", shown, COMMAND_LINE)
     if key in groups:
         return _option_fault(override, value, groups[key])
     if override.is_delete() and key in keys.fields():
         return Fault(f"~{key}", f"a key cannot be taken out; {key}=null leaves the choice to vLLM", None, COMMAND_LINE)
     if keys.is_known(key) or _is_extra(override):
         return None
-    return Fault(key, _unknown(key, value, groups), value, COMMAND_LINE)
+    return Fault(key, _unknown(key, value, groups), shown, COMMAND_LINE)
 
 
 def _is_extra(override: Override) -> bool:
@@ -135,6 +140,13 @@ def _for_hydra(override: Override, text: str, groups: Mapping[str, list[str]]) -
     if key in groups:
         return text if "/" in key else bare
     return f"++{bare}" if keys.mapping_of(key) else bare
+
+
+def _unreadable(typed: str, error: HydraException) -> str:
+    key, is_given, value = typed.partition("=")
+    if is_given and shown_value(key.lstrip("+~"), value) is None:
+        return f"cannot read '{key}=…': put quotes around a value with special characters (it is not shown here)"
+    return f"cannot read {typed!r}: {_syntax_hint(typed, error)}"
 
 
 def _syntax_hint(text: str, error: HydraException) -> str:

@@ -13,6 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigSource
 
+from mixvllm.config.load.resolvers import register_resolvers
+
 CONFIG_NAME = "config"
 USER_CONF = "MIXVLLM_CONF"
 """Folders of the user's own options, as in PATH; the search path plugin puts them before the shipped ones."""
@@ -28,6 +30,7 @@ def shipped_conf() -> Path:
 @contextmanager
 def hydra_session(config_dirs: Sequence[str | Path] = ()) -> Iterator[ConfigLoader]:
     """Yield Hydra's loader over the shipped groups, with the options of `config_dirs` before them."""
+    register_resolvers()
     with _user_folders(config_dirs), initialize_config_dir(str(shipped_conf()), job_name="mixvllm", version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 

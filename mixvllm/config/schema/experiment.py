@@ -12,6 +12,7 @@ from mixvllm.config.schema.generation import GenerationDefaultsConfig
 from mixvllm.config.schema.inference import InferenceConfig
 from mixvllm.config.schema.model import ModelConfig
 from mixvllm.config.schema.server import ServerConfig
+from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.config.schema.workload import WorkloadConfig
 
 
@@ -46,6 +47,7 @@ class ExperimentConfig(ServeConfig):
     """One run: a server and what is done with it."""
 
     workload: WorkloadConfig = Field(default_factory=WorkloadConfig)
+    sweep: SweepConfig = Field(default_factory=SweepConfig)
     output_dir: Annotated[str, Field(min_length=1)] = "outputs"
     """Folder that run folders are made in."""
     preflight: Literal["off", "warn", "strict"] = "strict"

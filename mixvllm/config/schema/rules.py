@@ -12,6 +12,7 @@ from mixvllm.config.schema.inference import InferenceConfig
 from mixvllm.config.schema.model import ModelConfig
 from mixvllm.config.schema.server import ServerConfig, is_secret_name
 from mixvllm.config.schema.workload import WorkloadConfig
+from mixvllm.config.schema.workload_rules import workload_faults
 from mixvllm.errors import Fault
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -43,7 +44,7 @@ def check(model: ModelConfig, inference: InferenceConfig, server: ServerConfig) 
 
 def check_workload(generation: GenerationDefaultsConfig, workload: WorkloadConfig) -> None:
     """Raise `RuleViolations` with every rule that a workload breaks."""
-    _raise_if_any(_server_has_no_answer_length(generation, workload))
+    _raise_if_any(workload_faults(generation, workload))
 
 
 def _raise_if_any(faults: Iterable[Fault]) -> None:
@@ -142,13 +143,3 @@ def _environment_is_public(server: ServerConfig) -> Iterator[Fault]:
                 "a secret does not belong in a configuration, which is recorded: export it in your shell, "
                 "the engine inherits it (its value is not shown here)",
             )
-
-
-def _server_has_no_answer_length(generation: GenerationDefaultsConfig, workload: WorkloadConfig) -> Iterator[Fault]:
-    if generation.max_tokens is not None and workload.kind == "serve":
-        yield Fault(
-            "generation.max_tokens",
-            "a server has no default for it (vLLM would cut every answer at it): "
-            "send max_tokens with each request, and leave this null under workload=serve",
-            str(generation.max_tokens),
-        )

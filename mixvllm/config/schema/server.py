@@ -18,11 +18,12 @@ from mixvllm.config.schema.fields import (
     Word,
 )
 
-_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY)S?$", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(TOKEN|(SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY)S?)$", re.IGNORECASE)
+_KEY_SOURCE = re.compile(r"auto|none|generate|env:[A-Za-z_][A-Za-z0-9_]*|file:.+", re.DOTALL)
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether an environment variable of this name holds a secret, as far as its name tells."""
+    """Whether an environment variable of this name holds a secret, as far as its name tells; `…_TOKENS` is a count."""
     return _SECRET_NAME.search(name) is not None
 
 
@@ -33,7 +34,7 @@ def _port(value: int | str) -> int | str:
 
 
 def _api_key(value: str) -> str:
-    if value in ("auto", "none", "generate") or (value.startswith(("env:", "file:")) and value.partition(":")[2]):
+    if _KEY_SOURCE.fullmatch(value):
         return value
     raise ValueError("must be auto, none, generate, env:NAME or file:PATH; the key itself does not belong here")
 

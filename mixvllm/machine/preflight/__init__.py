@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine.gpus import GpuInfo, get_gpu_info
+from mixvllm.machine.preflight.advisories import check_advisories
 from mixvllm.machine.preflight.check import Check
 from mixvllm.machine.preflight.devices import check_devices, serving_gpus
 from mixvllm.machine.preflight.engine import check_engine
@@ -38,6 +39,7 @@ def run_preflight(
         info = GpuInfo(tuple(replace(gpu, free_memory_gib=gpu.total_memory_gib, processes=()) for gpu in info.gpus))
     return [
         *check_engine(config, version, python),
+        *check_advisories(config, version),
         *([] if is_cpu else check_devices(config, info, environment)),
         *check_weights(config, environment),
         *_check_fit(config, info, environment),

@@ -1,0 +1,219 @@
+"""Runs a sweep on this machine: groups side by side, each in a worker process, with GPUs or cores of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mixvllm.runs.records import read_json
+from mixvllm.server.failure import exit_words
+from mixvllm.server.signals import StopSignals
+from mixvllm.sweep.feasible import needs_more
+from mixvllm.sweep.group import Tell
+from mixvllm.sweep.repeat_record import failed_record, write_repeat
+from mixvllm.sweep.slots import Slot, Slots
+from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.workers import Worker, Workers, are_gone
+
+_MAX_DEATHS = 2
+_FORCED_LIMIT_S = 20.0  # for a worker to kill its server, and to end
+
+
+@dataclass(frozen=True)
+class Work:
+    """A group that is to be run.
+
+    Args:
+        server_key: of its server.
+        num_gpus: that the server takes.
+        repeats: content hash and number of each, in order; those of one point follow each other.
+        number: of its first point, as the results have it.
+    """
+
+    server_key: str
+    num_gpus: int
+    repeats: tuple[tuple[str, int], ...]
+    number: int = 0
+
+
+@dataclass
+class _Running:
+    """A group with a slot; without a worker where that was killed, and its server is still being stopped."""
+
+    work: Work
+    slot: Slot
+    worker: Worker | None
+    left: dict[tuple[str, int], None] = field(default_factory=dict)
+    num_deaths: int = 0
+    cause: str = ""
+
+
+class LocalLauncher:
+    """Gives groups to workers as slots come free, until all are done or a stop is asked for.
+
+    A group whose worker ends is given to another one once; where that ends too, what is left of the group has failed.
+
+    Args:
+        folder: of the sweep.
+        slots: of this machine.
+        signals: ask for a stop.
+        tell: told of all that happens.
+        fail_fast: whether the first repeat that fails ends the sweep.
+        skip_infeasible: whether a group is left out that needs more memory than one that failed for want of it.
+    """
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        slots: Slots,
+        signals: StopSignals,
+        tell: Tell,
+        *,
+        fail_fast: bool = False,
+        skip_infeasible: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._slots = slots
+        self._signals = signals
+        self._tell = tell
+        self._fail_fast = fail_fast
+        self._skip_infeasible = skip_infeasible
+        self._is_failed = False
+        self._too_large: dict[str, tuple[Work, str]] = {}
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._workers = Workers(folder)
+        self._running: list[_Running] = []
+        self._is_waiting_told = False
+        self._stops = _Stops(self._workers, signals)
+
+    def run(self, works: Sequence[Work]) -> None:
+        """Run `works` in their order; return when nothing of them runs any more."""
+        pending = list(works)
+        try:
+            while pending or self._running:
+                pending = [] if self._is_over() else self._hand_out(pending)
+                self._stops.pass_on(is_over=self._is_over())
+                for worker, message in self._workers.hear():
+                    self._take(worker, message)
+                self._recover()
+        except BaseException:
+            self._workers.ask_to_stop()
+            raise
+        finally:
+            self._workers.dismiss()
+
+    def _is_over(self) -> bool:
+        return self._signals.is_requested() or (self._fail_fast and self._is_failed)
+
+    def _hand_out(self, pending: Sequence[Work]) -> list[Work]:
+        """Start what fits now, in order, and return the rest; a large group does not hold up small ones."""
+        left = []
+        for work in pending:
+            reason = self._infeasible(work)
+            if reason is not None:
+                self._fail(work, work.repeats, reason)
+            elif (slot := self._slots.take(work.num_gpus)) is not None:
+                self._tell({"event": "group_began", "server_key": work.server_key, "slot": asdict(slot)})
+                self._running.append(self._give(_Running(work, slot, None, dict.fromkeys(work.repeats))))
+            else:
+                left.append(work)
+        if left and not self._running and not self._is_waiting_told:
+            self._is_waiting_told = True
+            self._tell({"event": "remark", "text": "waiting for GPUs that another sweep of yours has"})
+        return left
+
+    def _give(self, running: _Running) -> _Running:
+        running.worker = self._workers.give(running.work.server_key, list(running.left), running.slot)
+        return running
+
+    def _take(self, worker: Worker, message: dict[str, Any] | None) -> None:
+        running = next((one for one in self._running if one.worker is worker), None)
+        if message is None:
+            if running is not None:
+                self._lose(running, worker)
+        elif running is not None and message["event"] == "task_ended":
+            worker.is_free = True
+            self._end(running)
+        else:
+            self._note(running, message)
+            self._tell(message)
+
+    def _note(self, running: _Running | None, message: dict[str, Any]) -> None:
+        if running is None or message["event"] != "repeat_ended":
+            return
+        running.left.pop((message["point"], message["repeat"]), None)
+        self._is_failed |= message["verdict"] == "failed"
+        if message.get("at_start"):
+            self._too_large[running.work.server_key] = running.work, message["at_start"]
+
+    def _lose(self, running: _Running, worker: Worker) -> None:
+        """Take note that a worker has ended by itself."""
+        running.worker = None
+        running.num_deaths += 1
+        running.cause = f"its worker ended ({exit_words(worker.process.returncode)}); see {self._workers.log}"
+        if not self._is_over():
+            left = {"num_left": len(running.left), "cause": running.cause}
+            self._tell({"event": "worker_died", "server_key": running.work.server_key, **left})
+
+    def _recover(self) -> None:
+        """Go on with groups that have lost their workers, as soon as their servers are gone."""
+        for running in [one for one in self._running if one.worker is None]:
+            if not are_gone(self._folder, running.work.server_key):
+                continue
+            if self._is_over() or not running.left:
+                self._end(running)
+            elif running.num_deaths < _MAX_DEATHS:
+                self._give(running)
+            else:
+                self._fail(running.work, tuple(running.left), f"{running.cause}, for the second time")
+                self._end(running)
+
+    def _end(self, running: _Running) -> None:
+        self._running.remove(running)
+        self._slots.give_back(running.slot)
+        self._tell({"event": "group_ended", "server_key": running.work.server_key})
+
+    def _fail(self, work: Work, repeats: Sequence[tuple[str, int]], reason: str) -> None:
+        self._is_failed = True
+        for content_hash, number in repeats:
+            self._tell(write_repeat(self._folder, work.server_key, content_hash, number, failed_record(reason)))
+
+    def _infeasible(self, work: Work) -> str | None:
+        """Return why the server of `work` need not be started."""
+        if not self._skip_infeasible or not self._too_large:
+            return None
+        config = self._config(work)
+        for other, failure_id in self._too_large.values():
+            if needs_more(config, self._config(other), failure_id):
+                return f"infeasible: point {other.number} needs less and failed for memory ({failure_id})"
+        return None
+
+    def _config(self, work: Work) -> dict[str, Any]:
+        if work.server_key not in self._configs:
+            record = read_json(self._folder.point(work.repeats[0][0])) or {}
+            self._configs[work.server_key] = record.get("config") or {}
+        return self._configs[work.server_key]
+
+
+class _Stops:
+    """Passes stops on to workers: once to stop, once more to stop at once, and kills them where that does not help."""
+
+    def __init__(self, workers: Workers, signals: StopSignals, clock: Callable[[], float] = time.monotonic) -> None:
+        self._workers = workers
+        self._signals = signals
+        self._clock = clock
+        self._num_asked = 0
+        self._forced_at = 0.0
+
+    def pass_on(self, *, is_over: bool) -> None:
+        """Ask the workers for what is asked for now."""
+        if is_over and self._num_asked == 0:
+            self._num_asked = 1
+            self._workers.ask_to_stop()
+        if self._signals.is_forced() and self._num_asked == 1:
+            self._num_asked, self._forced_at = 2, self._clock()
+            self._workers.ask_to_stop()
+        if self._num_asked == 2 and self._clock() - self._forced_at > _FORCED_LIMIT_S:
+            self._workers.kill()

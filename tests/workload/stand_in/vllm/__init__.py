@@ -1,0 +1,3 @@
+"""A stand-in for vLLM that has a load generator only; see `vllm.benchmarks.serve`."""
+
+__version__ = "0.32.0"

@@ -1,0 +1,9 @@
+"""A platform that is known."""
+
+
+class _Platform:
+    def is_unspecified(self):
+        return False
+
+
+current_platform = _Platform()
