@@ -8,6 +8,8 @@ SHELL := /bin/bash
 python := .venv/bin/python
 stamp := .venv/.installed
 ARGS ?=
+# Most tests wait for processes rather than compute; those with a real vLLM run one after the other in one worker.
+parallel := -n 4 --dist loadgroup
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,10 +30,10 @@ demo: $(stamp) ## serve a small model, ask it one question, stop; needs no GPU a
 	echo "  see every setting:       $(python) launch.py --help"
 
 test: $(stamp) ## run all tests, those with a real vLLM too
-	$(python) -m pytest $(ARGS)
+	$(python) -m pytest $(parallel) $(ARGS)
 
 test-fast: $(stamp) ## run the tests that need no vLLM
-	$(python) -m pytest -m "not engine" $(ARGS)
+	$(python) -m pytest $(parallel) -m "not engine" $(ARGS)
 
 lint: $(stamp) ## check style, format and the direction of imports
 	.venv/bin/ruff check .
