@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -48,8 +49,10 @@ def main() -> int:
 
 def time_starts(num_pairs: int, folder: Path, engines: WarmEngines) -> list[Pairs | Series]:
     """Measure the time to ready of cold and warm servers, after a discarded cold one, and what preloading takes."""
-    deployment = _deployment(folder)
-    ready_s(deployment, folder, None)
+    model = folder / "demo-model"
+    ensure_demo_model(model, find_installation(None).python, progress)
+    ready_s(_deployment(model), folder, None)
+    deployment = _deployment(model)
     began = time.perf_counter()
     warm = engines.get(deployment.installation, environment_of(deployment))
     if warm is None:
@@ -57,8 +60,8 @@ def time_starts(num_pairs: int, folder: Path, engines: WarmEngines) -> list[Pair
     first_s = time.perf_counter() - began + ready_s(deployment, folder, warm)
     cold, warm_s = measure_pairs(
         num_pairs,
-        lambda: ready_s(deployment, folder, None),
-        lambda: ready_s(deployment, folder, warm),
+        lambda: ready_s(_deployment(model), folder, None),
+        lambda: ready_s(_deployment(model), folder, warm),
         lambda pair, a, b: progress(f"start {pair}/{num_pairs}: cold {a:.1f} s, warm {b:.1f} s"),
     )
     return [
@@ -84,18 +87,23 @@ def ready_s(deployment: Deployment, folder: Path, warm: WarmEngine | None) -> fl
     return taken_s
 
 
-def _deployment(folder: Path) -> Deployment:
-    installation = find_installation(None)
-    model = folder / "demo-model"
-    ensure_demo_model(model, installation.python, progress)
+def _deployment(model: Path) -> Deployment:
+    """Return what is served, on a port of its own."""
     config = ServeConfig(
         model=ModelConfig(name=str(model), served_model_name=["demo"]),
         inference=InferenceConfig(
             dtype="float32", enforce_eager=True, kv_cache_memory_bytes="64M", max_num_seqs=4, max_num_batched_tokens=512
         ),
-        server=ServerConfig(env=_ENVIRONMENT, drain_timeout_s=5, ready_timeout_s=_READY_TIMEOUT_S),
+        server=ServerConfig(port=_free_port(), env=_ENVIRONMENT, drain_timeout_s=5, ready_timeout_s=_READY_TIMEOUT_S),
     )
-    return Deployment(config, installation)
+    return Deployment(config, find_installation(None))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def _exit(number: int, _frame: FrameType | None) -> NoReturn:

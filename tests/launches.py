@@ -32,7 +32,7 @@ class Launch:
         wrapper: Sequence[str] = (),
     ) -> None:
         self.folder = folder
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._seen: set[psutil.Process] = set()
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(
@@ -60,7 +60,7 @@ class Launch:
 
     def wait_for(self, condition: Callable[[], object]) -> None:
         """Wait until `condition` is true, noting every process meanwhile."""
-        deadline = time.monotonic() + self._deadline_s
+        deadline = time.monotonic() + self.deadline_s
         while not condition():
             self.note_processes()
             assert time.monotonic() < deadline, self.stderr

@@ -29,4 +29,6 @@ def run_in_foreground(composed: Composed) -> int:
             raise outcome.error
         if outcome.status == "ok" and config.workload.kind == "probe":
             screen.show_probe(outcome.figures)
+        elif outcome.figures and config.workload.is_measured:
+            screen.show_measured(outcome.figures)
         return signals.exit_code or 0

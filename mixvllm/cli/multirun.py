@@ -16,7 +16,7 @@ from mixvllm.cli.sweep_screen import SweepScreen
 from mixvllm.config.load.launcher import LOCAL, launcher_name, local_launcher
 from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import ConfigError, Fault
-from mixvllm.machine.gpus import get_gpu_info
+from mixvllm.machine.gpu_memory import gpu_use
 from mixvllm.runs.records import read_json
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
@@ -28,6 +28,7 @@ from mixvllm.sweep.plan_record import Repeat, missing, write_plan
 from mixvllm.sweep.repeat_record import failed_record, write_repeat
 from mixvllm.sweep.result_lines import table_lines
 from mixvllm.sweep.results import Results, write_results
+from mixvllm.sweep.search.space import asks_for_search
 from mixvllm.sweep.slots import Slots, gpu_names
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.workers import await_earlier
@@ -47,11 +48,15 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
     """
     if _is_true(arguments.overrides, "detach"):
         raise ConfigError([Fault("detach", "a sweep stays with its terminal; nohup leaves it alone", "true")])
+    if asks_for_search(arguments.overrides):
+        return _search(arguments, goes_on_in)
     is_dry_run = _is_true(arguments.overrides, "dry_run")
     if launcher_name(arguments.overrides) != LOCAL and not is_dry_run:
         return run_with_hydra(arguments)
     with Draft() as draft:
         plan = make_plan(arguments.overrides, arguments.config_dirs, draft=draft, say=_say)
+        if plan.settings.search is not None:
+            return _search(arguments, goes_on_in)
         if is_dry_run:
             return _show_plan(plan)
         options = local_launcher(plan.hydra)
@@ -62,6 +67,12 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
             write_plan(plan, draft, folder, sys.argv)
             write_launched(folder, arguments.overrides, arguments.config_dirs)
             return _run(plan, folder, options)
+
+
+def _search(arguments: Arguments, goes_on_in: Path | None) -> int:
+    from mixvllm.cli.search import run_search  # noqa: PLC0415 - which uses this module
+
+    return run_search(arguments, goes_on_in)
 
 
 def _is_true(overrides: Sequence[str], key: str) -> bool:
@@ -167,7 +178,7 @@ def _place(
 
 
 def _visible_gpus() -> list[str]:
-    return gpu_names(os.environ.get("CUDA_VISIBLE_DEVICES"), lambda: get_gpu_info().gpu_count)
+    return gpu_names(os.environ.get("CUDA_VISIBLE_DEVICES"), lambda: len(gpu_use()))
 
 
 def _too_large_faults(works: Sequence[Work], large: dict[str, str], slots: Slots) -> list[Fault]:

@@ -138,6 +138,12 @@ class Screen:
     def _show_use(self, reach: Reach, log: Path, stop: str) -> None:
         self._out(f"  log   {_short(log)}\n  stop  {stop}\n\n{curl_line(reach)}\n\n{python_snippet(reach)}\n")
 
+    def show_measured(self, figures: dict[str, Any]) -> None:
+        """Show what was measured."""
+        from mixvllm.workload.summary import summary_lines
+
+        self._out("\n".join(summary_lines(figures)))
+
     def show_probe(self, figures: dict[str, Any]) -> None:
         """Show the answer of a probe and what it took."""
         counted = f"{figures['completion_tokens']} tokens in " if "completion_tokens" in figures else ""

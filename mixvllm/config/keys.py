@@ -62,7 +62,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _nearest_leaf(leaf: str, keys: Iterable[str]) -> str | None:
-    by_leaf = {key.rpartition(".")[2]: key for key in keys}
+    by_leaf = {key.rpartition(".")[2]: key for key in reversed(list(keys))}  # the first of several holds
     match = nearest(leaf, by_leaf)
     return by_leaf[match] if match else None
 

@@ -110,7 +110,7 @@ class GroupRunner:
                 is_start = self._up is None
                 self._drop_server()
                 num_failures += 1
-                if num_failures > 1 or not _may_pass(error):
+                if num_failures > 1 or not _may_pass(error, is_start=is_start):
                     self._fail(content_hash, pending, error, is_start=is_start)
                     return error if is_start else None
         return None
@@ -193,6 +193,7 @@ def _stopped_on_failure(service: Service, signals: StopSignals) -> Iterator[None
         raise
 
 
-def _may_pass(error: MixvllmError) -> bool:
-    """Whether the same may go well the next time."""
-    return isinstance(error, ServerFailed) and error.kind not in ("config", "environment")
+def _may_pass(error: MixvllmError, *, is_start: bool) -> bool:
+    """Whether the same may go well the next time; an environment in which a server was ready once is good enough."""
+    final = ("config", "environment") if is_start else ("config",)
+    return isinstance(error, ServerFailed) and error.kind not in final

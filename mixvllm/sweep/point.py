@@ -23,6 +23,7 @@ from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.vllm.installation import Installation, find_installation
+from mixvllm.workload.bench.options import check_bench_options
 
 _MAX_SERVERS = 256  # whose commands are kept; each takes a few KB
 _NOT_CONTENT: Any = {
@@ -113,8 +114,16 @@ def freeze(
     Raises:
         ConfigError: the vLLM of `installation` does not take an argument or a variable of it.
     """
+    _check_workload(config, installation)
     command = server_command(config, installation, say=say)
     return Point(config, overrides, installation, command, _server_key(config, installation))
+
+
+def _check_workload(config: ExperimentConfig, installation: Installation) -> None:
+    if config.workload.kind in ("bench", "slo"):
+        faults = check_bench_options(config, installation.version)
+        if faults:
+            raise ConfigError(faults)
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ class Freezer:
             EngineNotFound: there is no vLLM.
         """
         installation = self._find(config.server.python)
+        _check_workload(config, installation)
         reaching = config.model_dump_json(include={"model", "inference", "server", "generation"})
         server = self._server(f"{config.generation_on_server}{reaching}", config, installation)
         return Point(config, overrides, installation, server.command, server.key)

@@ -49,6 +49,6 @@ def write_repeat(
     try:
         write_json(folder.repeat(content_hash, number), {"schema": SCHEMA_VERSION, **record, **identity})
     except OSError as error:
-        reason = told["reason"] or f"cannot be written: {error}"
-        told |= {"verdict": "failed", "reason": reason, "is_lost": True}
+        reasons = [*([told["reason"]] if told["reason"] else []), f"not recorded: {error}"]
+        told |= {"verdict": "failed", "reason": "; ".join(reasons), "is_lost": True}
     return {"event": "repeat_ended", "point": content_hash, "repeat": number, "server_key": server_key, **told}

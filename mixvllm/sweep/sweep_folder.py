@@ -6,6 +6,7 @@
     points/<content_hash>/         point.json, repeat-<k>.json
     servers/<server_key>/          run folders of the servers that were started
     results.csv, results.parquet
+    search.db                      the trials of a search
 """
 
 from __future__ import annotations
@@ -79,6 +80,11 @@ class SweepFolder:
     def results_parquet(self) -> Path:
         """The results with their types."""
         return self.path / "results.parquet"
+
+    @property
+    def search(self) -> Path:
+        """The trials of a search: Optuna's study."""
+        return self.path / "search.db"
 
     @property
     def lock(self) -> Path:

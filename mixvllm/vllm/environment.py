@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mixvllm.config.schema import ServeConfig
+from mixvllm.config.schema import ExperimentConfig, ServeConfig
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
 """Variable that vLLM reads the clients' key from; the key never goes into argv, which everybody can read."""
@@ -19,6 +19,8 @@ def build_environment(config: ServeConfig, inherited: Mapping[str, str], metadat
         metadata_path: folder that completes the installation's metadata, see `Installation`; None where it is whole.
     """
     environment = {name: value for name, value in config.server.env.items() if value is not None}
+    if isinstance(config, ExperimentConfig):
+        environment |= config.workload.server_environment(config.server)
     if config.server.is_loopback:
         # vLLM takes the address of the default route for its internal sockets: reachable from the network.
         environment.setdefault("VLLM_HOST_IP", "127.0.0.1")

@@ -54,7 +54,7 @@ def paths(**sections: Any) -> list[str]:
         ("model", {"name": ""}, "model.name"),
         ("model", {"name": "--trust-remote-code"}, "model.name"),
         ("model", {"nmae": "x"}, "model.nmae"),
-        ("workload", {"kind": "bench"}, "workload.kind"),
+        ("workload", {"kind": "nothing"}, "workload.kind"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_at_its_key(section: str, value: dict[str, Any], path: str) -> None:

@@ -25,11 +25,17 @@ from mixvllm.server.warm import engine
 from mixvllm.server.warm.engines import MAY_DIFFER, WarmEngine, WarmEngines
 from mixvllm.vllm.installation import Installation
 from tests.engine.test_serving import STORY, ask
+from tests.fakes.fake_server import find_port
 from tests.faults.nothing_left import Witness, assert_nothing_left
 from tests.written_runs import wait_for
 
 DEADLINE_S = 240.0
-ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
+ONE_PROCESS = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",  # more wait for each other by spinning, for seconds on a busy machine
+    "HF_HUB_OFFLINE": "1",
+}
 TWO_WORKERS = {**ONE_PROCESS, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
 
 
@@ -39,7 +45,9 @@ def serving(model: Path, environment: dict[str, str] | None = None, **inference:
     return ServeConfig(
         model=ModelConfig(name=str(model), served_model_name=["demo"]),
         inference=InferenceConfig(**{**small, **inference}),
-        server=ServerConfig(env=environment or ONE_PROCESS, drain_timeout_s=5, ready_timeout_s=DEADLINE_S),
+        server=ServerConfig(
+            port=find_port(), env=environment or ONE_PROCESS, drain_timeout_s=5, ready_timeout_s=DEADLINE_S
+        ),
     )
 
 

@@ -29,8 +29,9 @@ def command(text: str = "") -> str:
 def fake_overrides(folder: Path, script: Mapping[str, object]) -> list[str]:
     """Return what every sweep of the fake has; its interpreter is made in `folder`."""
     python = make_interpreter(folder / "fake", **{"phase_s": 0.005, **script})
-    own = ["server.drain_timeout_s=1", "server.restart=never", "preflight=off", "workload=command"]
-    return ["model=default", "model.name=some/model", f"server.python={python}", *own]
+    server = [f"server.python={python}", "server.drain_timeout_s=1", "server.restart=never"]
+    workload = ["workload=command", "workload.repeats=1"]
+    return ["model=default", "model.name=some/model", *server, "preflight=off", *workload]
 
 
 class Sweep:

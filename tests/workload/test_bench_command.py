@@ -135,12 +135,6 @@ def test_an_option_that_would_not_be_taken_is_refused(extra: dict[str, Any], mes
     assert (len(faults), message in faults[0], "secret" in faults[0]) == (1, True, False)
 
 
-def test_an_option_of_another_workload_is_refused() -> None:
-    faults = check_bench_options(configure("probe", extra_args={"lora_modules": ["a"]}), "0.32.0")
-
-    assert [fault.path for fault in faults] == ["workload.lora_modules"]
-
-
 @pytest.mark.parametrize(("release", "num_faults"), [("0.32.0", 1), ("0.33.0", 0)])
 def test_what_another_release_has_is_left_to_its_own_parser(release: str, num_faults: int) -> None:
     assert len(check_bench_options(configure(extra_args={"a_new_option": 1}), release)) == num_faults

@@ -45,6 +45,7 @@ def paths(kind: str = "bench", **fields: Any) -> list[str]:
         ({"dataset_name": "prefix_repetition", "num_prompts": 5}, "workload.num_prompts"),
         ({"generation": {"max_tokens": 5}}, "generation.max_tokens"),
         ({"backend": "vllm-pooling", "generation": {"temperature": 0.5}}, "generation.temperature"),
+        ({"kind": "probe", "extra_args": {"lora_modules": ["a"]}}, "workload.lora_modules"),
         ({"kind": "command"}, "workload.command"),
         ({"kind": "guidellm"}, "workload.guidellm.data"),
         ({"kind": "guidellm", "guidellm": {"data": [{}], "backend": {}}}, "workload.guidellm.backend"),

@@ -21,8 +21,16 @@ _SET_FOR_LM_EVAL_MODEL = ("model", "base_url", "tokenizer")
 def workload_faults(generation: GenerationDefaultsConfig, workload: WorkloadConfig) -> Iterator[Fault]:
     """Yield every rule that `workload` breaks."""
     yield from _answer_length_has_one_key(generation, workload)
+    yield from _further_options_have_a_reader(workload)
     for rule in _RULES.get(workload.kind, ()):
         yield from rule(generation, workload)
+
+
+def _further_options_have_a_reader(workload: WorkloadConfig) -> Iterator[Fault]:
+    if workload.kind not in ("bench", "slo"):
+        for name, value in workload.extra_args.items():
+            words = "unknown key; options of vllm bench serve are for workload=bench"
+            yield Fault(f"workload.{name}", f"{words}, and this is workload={workload.kind}", str(value))
 
 
 def _answer_length_has_one_key(generation: GenerationDefaultsConfig, workload: WorkloadConfig) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from mixvllm.config.load.session import groups, hydra_session
 from mixvllm.errors import ConfigError, Fault
 
 _KEY = "sweep.search"
+_NOT_COMPARED = ("sweep.", "hydra.", "hydra/", "output_dir=", "preflight=", "dry_run=")
 
 Picks = tuple[int, ...]
 """Positions of the values that one trial has, one for each axis, shape (n,)."""
@@ -110,7 +111,8 @@ def read_space(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ())
                 faults += error.faults
                 continue
             choices = grid.choices[0] if grid.choices else ()
-            faults += [*wrong, *(choice.fault for choice in choices if choice.fault)]
+            wrong += [choice.fault for choice in choices if choice.fault]
+            faults += {(fault.path, fault.message): fault for fault in reversed(wrong)}.values()
             name = choices[0].text.partition("=")[0] if choices else typed
             found[name] = _axis(choices) if len(choices) > 1 else typed
     space = Space(tuple(found.values()))
@@ -139,7 +141,7 @@ def _is_number(label: object) -> bool:
 
 def space_record(space: Space) -> Mapping[str, Any]:
     """Return what must be the same where a search goes on: its values cannot be compared else."""
-    kept = [text for text in space.fixed if not text.lstrip("+~").startswith(("sweep.", "hydra.", "hydra/"))]
+    kept = [text for text in space.fixed if not text.lstrip("+~").startswith(_NOT_COMPARED)]
     return {
         "axes": {axis.key: [choice.text for choice in axis.choices] for axis in space.axes},
         "fixed": kept,

@@ -17,9 +17,8 @@ from mixvllm.errors import ConfigError, Fault
 from mixvllm.sweep.search.space import Axis, Picks, Space, space_record
 
 _NAME = "search"
-_REASON = "reason"
 _SEARCHED = "searched"
-_MAX_REPEATED = 5  # of a combination that was tried already, before one is drawn that was not
+_MAX_REPEATED = 3  # of a combination that was tried already, before one is drawn that was not
 
 State = Literal["open", "measured", "pruned"]
 
@@ -29,8 +28,9 @@ class Trial:
     """One combination that was tried, or is.
 
     Args:
-        number: in the study, from 0; some numbers are not used.
+        number: counted from 0.
         picks: its values.
+        id: what Optuna calls it: it also counts those that were asked for twice.
         state: open: not done; measured: it has values; pruned: it has none, see `reason`.
         values: one for each objective.
         reason: why it is pruned.
@@ -38,6 +38,7 @@ class Trial:
 
     number: int
     picks: Picks
+    id: int
     state: State = "open"
     values: tuple[float, ...] = ()
     reason: str | None = None
@@ -68,49 +69,48 @@ class Study:
             states.COMPLETE: "measured",
             states.PRUNED: "pruned",
         }
+        attributes = self._study.user_attrs
+        whole = [one for one in self._study.get_trials(deepcopy=False) if len(one.params) == len(self._space.axes)]
         return [
             Trial(
-                one.number,
+                number,
                 self._picks(one.params),
+                one.number,
                 names[one.state],
                 tuple(one.values or ()) if one.state == states.COMPLETE else (),
-                one.user_attrs.get(_REASON),
+                attributes.get(_reason_name(one.number)),
             )
-            for one in self._study.get_trials(deepcopy=False)
-            if one.state in names and len(one.params) == len(self._space.axes)
+            for number, one in enumerate(one for one in whole if one.state in names)
         ]
 
     def ask(self) -> Trial | None:
         """Return the next trial, of a combination that was not tried yet; None where all were."""
-        tried = {self._space.number(trial.picks) for trial in self.trials()}
+        before = self.trials()
+        tried = {self._space.number(trial.picks) for trial in before}
         if len(tried) >= self._space.num_points:
             return None
         for _ in range(_MAX_REPEATED):
-            asked = self._ask()
+            asked = self._ask(len(before))
             if self._space.number(asked.picks) not in tried:
                 return asked
-            self._study.tell(asked.number, state=self._optuna.trial.TrialState.FAIL)  # which teaches it nothing
-        return self._ask(self._untried(tried))
+            self._study.tell(asked.id, state=self._optuna.trial.TrialState.FAIL)  # which teaches it nothing
+        return self._ask(len(before), self._untried(tried))
 
     def tell(self, trial: Trial, values: Sequence[float]) -> None:
         """Note what came of a trial."""
-        self._study.tell(trial.number, list(values))
+        self._study.tell(trial.id, list(values))
 
     def prune(self, trial: Trial, reason: str) -> None:
         """Note that a trial has no values, and why: the search turns away from such points."""
-        self._study._storage.set_trial_user_attr(self._id(trial), _REASON, reason)
-        self._study.tell(trial.number, state=self._optuna.trial.TrialState.PRUNED)
+        self._study.set_user_attr(_reason_name(trial.id), reason)
+        self._study.tell(trial.id, state=self._optuna.trial.TrialState.PRUNED)
 
-    def _id(self, trial: Trial) -> int:
-        found: int = self._study.get_trials(deepcopy=False)[trial.number]._trial_id
-        return found
-
-    def _ask(self, picks: Picks | None = None) -> Trial:
+    def _ask(self, number: int, picks: Picks | None = None) -> Trial:
         if picks is not None:
             named = zip(self._space.axes, picks, strict=True)
             self._study.enqueue_trial({axis.key: _value(axis, pick) for axis, pick in named})
         asked = self._study.ask(fixed_distributions=self._distributions)
-        return Trial(asked.number, self._picks(asked.params))
+        return Trial(number, self._picks(asked.params), asked.number)
 
     def _picks(self, params: Mapping[str, Any]) -> Picks:
         return tuple(_pick(axis, params[axis.key]) for axis in self._space.axes if axis.key in params)
@@ -174,6 +174,10 @@ def _check_same(study: Any, searched: Mapping[str, Any], path: Path) -> None:
     if changed:
         words = f"{path} holds a search with other values of {', '.join(changed)}: give another sweep.name"
         raise ConfigError([Fault("sweep.name", words)])
+
+
+def _reason_name(number: int) -> str:
+    return f"why trial {number} is pruned"
 
 
 def _ordered(value: Any) -> Any:

@@ -65,11 +65,7 @@ def check_bench_options(config: ExperimentConfig, release: str) -> list[Fault]:
 
 
 def _faults(config: ExperimentConfig, *, is_known: bool) -> Iterator[Fault]:
-    extra = config.workload.extra_args
-    if extra and not config.workload.uses_bench:
-        yield Fault(f"workload.{next(iter(extra))}", "is for workload=bench: other workloads have no such option")
-        return
-    for name, value in extra.items():
+    for name, value in config.workload.extra_args.items():
         problem = _problem(name, value, is_known)
         if problem is not None:
             yield Fault(f"workload.{name}", problem, show_value(value) if name != "header" else None)
