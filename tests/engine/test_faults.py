@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -75,7 +76,7 @@ def answer_of(url: str, timeout_s: float = 60) -> int:
 
 def stream(url: str) -> list[str]:
     """Return the lines of a long answer."""
-    request = {"json": LONG | {"stream": True}, "timeout": START_S, "trust_env": False}
+    request: dict[str, Any] = {"json": LONG | {"stream": True}, "timeout": START_S, "trust_env": False}
     with httpx.stream("POST", f"{url}/v1/chat/completions", **request) as answer:
         return [line for line in answer.iter_lines() if line]
 

@@ -112,7 +112,7 @@ def test_a_server_recites_its_text_and_leaves_nothing(
     witness = Witness(server.folder)
     server.wait_ready()
     witness.note()
-    titles = {" ".join(child.cmdline()) for child in psutil.Process(server.pid).children(recursive=True)}
+    titles = {" ".join(child.cmdline()).strip() for child in psutil.Process(server.pid).children(recursive=True)}
 
     answer = ask(server.url, "Tell me a story.", temperature=0.0)
     server.stop()

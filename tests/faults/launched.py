@@ -39,6 +39,11 @@ class Launched:
         return Witness(RunFolder(next(self._outputs.glob("*/*"))), self._pids_file)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the launcher has."""
+        return self.launch.process.poll() is not None
+
+    @property
     def folder(self) -> RunFolder:
         return self.witness.folder
 

@@ -19,8 +19,8 @@ from mixvllm.errors import ServerFailed
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event, Journal
 from mixvllm.server.limits import StopLimits
-from mixvllm.server.service import Deployment, Service
-from mixvllm.server.start import prepare, run_facts, take_address
+from mixvllm.server.service import Service
+from mixvllm.server.start import Deployment, prepare, run_facts, take_address
 from mixvllm.vllm.installation import find_installation
 from tests.faults.nothing_left import Witness, assert_nothing_left, pids_by_title
 from tests.written_runs import wait_for

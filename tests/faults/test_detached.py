@@ -34,9 +34,14 @@ def detach(launch_fake: LaunchFake) -> Iterator[Detach]:
 
     yield detach_one
     for one in started:
-        if "supervisor" in one.status():
-            send_signal(ProcessId(**one.status()["supervisor"]), signal.SIGKILL)
-            wait_for(lambda one=one: not one.witness.left())
+        end(one)
+
+
+def end(one: Launched) -> None:
+    """Kill the launcher in the background, and wait until its guardian has ended the rest."""
+    if "supervisor" in one.status():
+        send_signal(ProcessId(**one.status()["supervisor"]), signal.SIGKILL)
+        wait_for(lambda: not one.witness.left())
 
 
 def stop(one: Launched) -> None:

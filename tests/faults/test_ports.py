@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mixvllm.errors import ServerDied, ServerFailed, ServerForeign, ServerNotReady
+from mixvllm.errors import PortInUse, ServerDied, ServerFailed, ServerForeign, ServerNotReady
 from mixvllm.machine import ports
 from mixvllm.server.client import ServerClient
 from mixvllm.server.readiness import Readiness
@@ -26,11 +26,10 @@ LOADING: dict[str, Any] = {"slow_phases_s": {"weights": 0.5}}
 def test_of_two_starts_on_one_port_one_serves_and_the_other_starts_nothing(launch_fake: LaunchFake) -> None:
     port = find_port()
     both = [launch_fake(f"server.port={port}", **LOADING) for _ in range(2)]
-    for one in both:
-        one.launch.wait_for(lambda one=one: "print(" in one.launch.stdout or one.launch.process.poll() is not None)
+    both[0].launch.wait_for(lambda: all("print(" in one.launch.stdout or one.has_ended for one in both))
 
-    (winner,) = [one for one in both if one.launch.process.poll() is None]
-    (loser,) = [one for one in both if one is not winner]
+    (winner,) = [one for one in both if not one.has_ended]
+    (loser,) = [one for one in both if one.has_ended]
     assert f"port {port} is in use by another launcher of yours" in loser.launch.stderr
     assert (loser.launch.exit_code(), loser.folder.server_log.exists()) == (1, False)
     assert winner.wait_ready() == f"http://127.0.0.1:{port}"
@@ -121,5 +120,5 @@ def test_a_listener_shows_though_it_would_share_its_port() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
 
-        with pytest.raises(ports.PortInUse):
+        with pytest.raises(PortInUse):
             ports.lease_port("127.0.0.1", other.getsockname()[1])

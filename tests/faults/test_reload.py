@@ -89,9 +89,10 @@ def test_a_reload_is_done_at_the_same_address_when_requests_in_flight_have_finis
 
 
 def test_a_request_that_nobody_can_read_is_refused(serving: Launched) -> None:
-    for number, request in enumerate(["{ no JSON", "[]", '{"id": 1, "overrides": "a=1"}'], start=1):
+    for request in ("{ no JSON", "[]", '{"id": 1, "overrides": "a=1"}'):
         serving.folder.reload_request.write_text(request)
-        serving.launch.wait_for(lambda number=number: serving.launch.stderr.count("reload: refused") == number)
+        serving.launch.wait_for(lambda: not serving.folder.reload_request.exists())
+    serving.launch.wait_for(lambda: serving.launch.stderr.count("reload: refused") == 3)
 
     assert (serving.names.count("spawned"), completes(serving)) == (1, True)
 

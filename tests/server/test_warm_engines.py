@@ -125,7 +125,7 @@ def test_a_guardian_that_gets_no_task_ends(tmp_path: Path, engines: WarmEngines)
 
 
 def test_an_engine_that_imports_still_ends_with_its_launcher(tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
+    pid_file, before = tmp_path / "pid", set(private_tmp().glob("warm-*"))
     probed = Probed(tmp_path, f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
     launcher = os.fork()
     if launcher == 0:
@@ -140,3 +140,4 @@ def test_an_engine_that_imports_still_ends_with_its_launcher(tmp_path: Path) -> 
     os.waitpid(launcher, 0)
 
     wait_for(lambda: not is_alive(engine), 10)
+    assert set(private_tmp().glob("warm-*")) <= before

@@ -20,7 +20,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,16 @@ class Control:
         except OSError:
             return
 
-    def end_with_launcher(self, is_wanted: bool) -> None:
-        """Have the kernel end this process when the other end is closed, while nobody reads here."""
+    @contextmanager
+    def watched(self, act: Callable[[], None]) -> Iterator[None]:
+        """Have `act` called when the other end is closed, while nobody reads here: the kernel sends SIGIO then."""
+        signal.signal(signal.SIGIO, lambda _number, _frame: act())
+        self._set_signalling(True)
+        yield
+        self._set_signalling(False)
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+
+    def _set_signalling(self, is_wanted: bool) -> None:
         fcntl.fcntl(self._connection, fcntl.F_SETOWN, os.getpid())
         flags = fcntl.fcntl(self._connection, fcntl.F_GETFL)
         fcntl.fcntl(self._connection, fcntl.F_SETFL, flags | os.O_ASYNC if is_wanted else flags & ~os.O_ASYNC)
@@ -100,9 +109,8 @@ def main() -> None:
     if first is None:
         return
     began = time.monotonic()
-    control.end_with_launcher(True)
-    preloaded = _preload(first[0])
-    control.end_with_launcher(False)
+    with control.watched(lambda: _give_up(first[0])):
+        preloaded = _preload(first[0])
     if isinstance(preloaded, str):
         control.send(cannot=preloaded)
         return
@@ -126,6 +134,11 @@ def _set_stdin() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+
+
+def _give_up(given: dict[str, str]) -> None:
+    remove_folder(given["TMPDIR"])
+    os._exit(1)
 
 
 def _preload(given: dict[str, str]) -> Preloaded | str:
