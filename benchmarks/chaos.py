@@ -66,7 +66,7 @@ def main() -> int:
 
 def draw(seed: int, num_fake: int, num_real: int) -> Iterator[Kill]:
     """Yield what is done, fake runs first; every pair of victim and phase comes equally often, in random order."""
-    chance = random.Random(seed)  # noqa: S311 - no secrets
+    chance = random.Random(seed)
     for is_real, count, first in ((False, num_fake, 1), (True, num_real, num_fake + 1)):
         pairs = [(victim, phase) for phase in PHASES for victim in (EARLY if phase == "spawn" else VICTIMS)]
         drawn = (pairs * (count // len(pairs) + 1))[: len(pairs) * (count // len(pairs))]
