@@ -128,7 +128,13 @@ def _remarks(plan: Plan, num_left: int) -> list[str]:
     num_repeats = sum(point.num_repeats for point in plan.points)
     skipped = [f"left out, not valid: {plan.num_invalid} points; dry_run=true shows why"] if plan.num_invalid else []
     done = [f"{num_repeats - num_left} repeats are done already; {num_left} are left"]
+    warm = (
+        ["sweep.warm_start=on: servers of a sweep start cold in this release"]
+        if plan.settings.warm_start == "on"
+        else []
+    )
     return [
+        *warm,
         f"{len(plan.points)} points on {plan.num_servers} servers ({plan.num_starts_saved} starts saved)",
         *skipped,
         *(done if num_left < num_repeats else []),

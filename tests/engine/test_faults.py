@@ -155,6 +155,7 @@ def test_a_client_that_never_reads_its_answer_is_cut_off_at_the_deadline(launch_
     url = one.wait_ready()
     with unread_stream(url):
         wait_for(lambda: num_running(url))
+        wait_for(lambda: not num_running(url), START_S)  # all of it was produced, and waits to be read
         one.kill(one.launch.process.pid, number=signal.SIGTERM)
 
         assert one.launch.exit_code() == 143
@@ -199,13 +200,13 @@ def test_a_server_that_dies_of_its_first_request_is_never_ready_and_leaves_nothi
 @contextmanager
 def unread_stream(url: str) -> Iterator[None]:
     """Ask for more than any buffer takes, and read nothing of it: each piece of the answer repeats the request's id."""
-    body = json.dumps({"model": "demo", "prompt": "x", "max_tokens": 900, "ignore_eos": True, "stream": True})
+    body = json.dumps({"model": "demo", "prompt": "x", "max_tokens": 450, "ignore_eos": True, "stream": True})
     head = [
         "POST /v1/completions HTTP/1.1",
         "Host: localhost",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
-        f"X-Request-Id: {'x' * 8000}",
+        f"X-Request-Id: {'x' * 16000}",
     ]
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

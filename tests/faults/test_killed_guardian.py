@@ -46,6 +46,19 @@ def test_a_server_that_serves_ends_with_its_guardian(serve: Serve, script: dict[
     assert (status["state"], status["cause"], "guardian" in cause) == ("failed", cause, True)
 
 
+def test_shared_memory_goes_though_guardian_and_tracker_were_killed(serve: Serve) -> None:
+    one = serve(ONCE, hang_on_term=True, shared_memory="psm_untracked")
+    one.service.wait_ready()
+    one.kill(one.tracker)
+    one.kill(one.guardian)
+
+    one.fail(ServerDied)
+    one.service.stop()
+
+    assert one.witness.segments == {"psm_untracked"}
+    assert_nothing_left(one.witness)
+
+
 def test_a_server_whose_guardian_was_killed_is_served_again_under_another_one(serve: Serve) -> None:
     one = serve()
     one.service.wait_ready()

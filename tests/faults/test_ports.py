@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,12 +36,19 @@ def test_of_two_starts_on_one_port_one_serves_and_the_other_starts_nothing(launc
     assert winner.wait_ready() == f"http://127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("taken_by", [listener, stranger])
+@pytest.mark.parametrize(
+    ("taken_by", "first"), [(listener, LOADING), (stranger, {"hang_in": "weights"})], ids=["silent", "that answers"]
+)
 def test_a_port_that_is_taken_while_loading_is_left_for_another_one(
-    serve: Serve, taken_by: Callable[[int], AbstractContextManager[Any]], monkeypatch: pytest.MonkeyPatch
+    serve: Serve,
+    taken_by: Callable[[int], AbstractContextManager[Any]],
+    first: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(ports, "AUTO_PORTS", range(first := find_port(), first + 100))
-    one = serve({"port": "auto", "restart_max_attempts": 1}, **LOADING)
+    monkeypatch.setattr(ports, "AUTO_PORTS", range(port := find_port(), port + 100))
+    starts = {"starts_file": str(tmp_path / "starts"), "by_start": [first, {}]}
+    one = serve({"port": "auto", "restart_max_attempts": 1}, **starts)
     port = one.service.server.address.lease.port
     one.pid("APIServer")
 
