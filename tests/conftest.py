@@ -1,26 +1,50 @@
-"""Every test runs in an empty folder, with an environment that holds nothing of the user's settings."""
+"""Every test runs in an empty folder, with an environment that holds nothing of the user's settings.
+
+Tests run in several processes at once; each has its own ports and its own folder for temporary files, so that one can
+check that nothing is left while others start servers.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from tests.fakes.interpreter import make_interpreter
 from tests.launches import Launch, Run
 
 _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder() -> Iterator[None]:
+    """Give this process a folder for temporary files, with a short path: vLLM's sockets are below it."""
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    folder = tempfile.mkdtemp(prefix="mx-", dir="/tmp")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    yield
+    _, tempfile.tempdir = before
+    os.environ.pop("TMPDIR")
+    if before[0] is not None:
+        os.environ["TMPDIR"] = before[0]
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
-def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker_id: str) -> None:
     """Take the user's settings away, and move to a folder of the test's own."""
     for name in [name for name in os.environ if name.startswith(_SETTINGS)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MIXVLLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(
+        FIRST_PORT_VARIABLE, str(10_000 + 1000 * int(worker_id.removeprefix("gw").replace("master", "0")))
+    )
     monkeypatch.chdir(tmp_path)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mixvllm.errors import PortInUse
+from mixvllm.errors import ConfigError, Fault, PortInUse
 from mixvllm.machine.folders import private_tmp
 
-AUTO_PORTS = range(8000, 9000)
-"""Ports that `auto` tries in order: below the ephemeral range, from vLLM's own default on."""
+FIRST_PORT_VARIABLE = "MIXVLLM_FIRST_PORT"
+"""Environment variable: where `auto` begins; 8000, vLLM's own default, without it."""
+_NUM_AUTO_PORTS = 1000
+_LAST_FIRST_PORT = 31768  # Linux gives the ports from 32768 on to whoever connects
 
 
 @dataclass
@@ -36,6 +39,7 @@ def lease_port(host: str, port: int | str) -> PortLease:
     """Return a lease of `port`, or of the first free one where it is `auto`.
 
     Raises:
+        ConfigError: the environment names no port to begin at.
         PortInUse: somebody has the port; the message names the process where the system tells.
     """
     if port != "auto":
@@ -43,11 +47,24 @@ def lease_port(host: str, port: int | str) -> PortLease:
         if lease is None:
             raise PortInUse(f"{_holder(int(port))}\n  next: stop it, or choose another port: server.port=auto")
         return lease
-    for candidate in AUTO_PORTS:
+    candidates = auto_ports()
+    for candidate in candidates:
         lease = _try_lease(host, candidate)
         if lease is not None:
             return lease
-    raise PortInUse(f"no free port from {AUTO_PORTS[0]} to {AUTO_PORTS[-1]} on {host}\n  next: server.port=NUMBER")
+    raise PortInUse(f"no free port from {candidates[0]} to {candidates[-1]} on {host}\n  next: server.port=NUMBER")
+
+
+def auto_ports() -> range:
+    """Return the ports that `auto` tries in order, below the ephemeral range.
+
+    Raises:
+        ConfigError: the environment names no such port to begin at.
+    """
+    first = os.environ.get(FIRST_PORT_VARIABLE, "8000")
+    if not first.isdecimal() or not 1024 <= int(first) <= _LAST_FIRST_PORT:
+        raise ConfigError([Fault(FIRST_PORT_VARIABLE, f"must be a port from 1024 to {_LAST_FIRST_PORT}", first)])
+    return range(int(first), int(first) + _NUM_AUTO_PORTS)
 
 
 def is_listening(port: int) -> bool:

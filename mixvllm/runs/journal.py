@@ -124,11 +124,16 @@ def tell_end(observers: Iterable[Observer], error: Exception) -> None:
 
 
 def record_end(folder: RunFolder, cause: str, exit_code: int | None = None) -> None:
-    """Write that the run of `folder` has failed of `cause`, for a launcher that cannot any more."""
+    """Write that the run of `folder` has failed of `cause`, for a launcher that cannot any more.
+
+    An end that is written already stays.
+    """
     try:
         status = json.loads(folder.status.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         status = {}
+    if status.get("state") in ENDED:
+        return
     began = datetime.fromisoformat(status.get("attempt_began_at") or _now())
     elapsed_s = max(0.0, (datetime.now(UTC) - began).total_seconds())  # of the two clocks, the one that outlives us
     Journal(folder, status)(Event("failed", elapsed_s, {"cause": cause, "exit_code": exit_code, "url": None}))

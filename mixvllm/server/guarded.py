@@ -194,6 +194,7 @@ class GuardedProcess:
         self._segments |= shared_memory_of(process.pid for process in self.tree.refresh())
 
     def _let_go(self) -> None:
+        _send(self._guardian, {"do": "leave"})
         for pipe in (self._guardian.stdin, self._guardian.stdout):
             if pipe is not None:
                 with suppress(OSError):

@@ -6,7 +6,8 @@ holding GPUs, after its front end or its launcher is killed (https://github.com/
 
 A program of its own: `python -I -S guardian.py`; standard library only, one thread, little imported.
 In, a line of JSON each: first the `Task`, then {"do": "ready" | "stop" | "kill"}. Out, a line of JSON each:
-{"leader": [pid, start_ticks]}, {"exited": status}, and as the last one {"left": [[pid, start_ticks]], "was_killed": …}.
+{"leader": [pid, start_ticks]}, {"exited": status}, and as the last one {"left": [[pid, start_ticks]], "was_killed": …},
+which the launcher answers with {"do": "leave"}: without it, the launcher died and did not write how the run ended.
 A warm engine forks guardians, which say and do the same; only their leader becomes vLLM without an exec.
 """
 
@@ -78,6 +79,7 @@ class Guardian:
         self._is_stopping = False
         self._is_forced = False
         self._is_alone = False
+        self._may_leave = False
         self._status: int | None = None
         self._shared_memory: set[str] = set()
         self._wakeup = _wake_on_signals(self._note_signal)
@@ -97,7 +99,9 @@ class Guardian:
             self._drain()
         was_killed = self._clear()
         self._tell(left=[list(process) for process in self._tree.refresh()], was_killed=was_killed)
-        if self._is_alone:
+        while not (self._may_leave or self._is_alone):
+            self._step(None)
+        if not self._may_leave:
             self._record(was_asked)
 
     def _drain(self) -> None:
@@ -154,6 +158,7 @@ class Guardian:
             self._is_ready |= command == "ready"
             self._is_stopping |= command in ("stop", "kill")
             self._is_forced |= command == "kill"
+            self._may_leave |= command == "leave"
             if command == "ready":
                 self._note_shared_memory()
 

@@ -26,6 +26,11 @@ NEEDED = {
     ("workload", "slo"): ["workload.slo_metric_targets={p99_ttft_ms: 200}"],
 }
 """What a human must choose for these."""
+OVERRIDES = [
+    *[[f"{group}={option}", *NEEDED.get((group, option), [])] for group, option in VARIANTS],
+    *[[f"experiment={name}"] for name in EXPERIMENTS],
+]
+"""What composes every option and every experiment."""
 
 
 def read(group: str, option: str) -> dict[str, Any]:

@@ -14,12 +14,11 @@ from mixvllm.config import keys
 from mixvllm.config.schema.fields import LAUNCHER_ONLY, OUR_DEFAULT, human_int_value
 from mixvllm.vllm.installation import Installation
 from mixvllm.vllm.release import load_release, snapshot
-from tests.config.test_options import EXPERIMENTS, VARIANTS
+from tests.config import test_options
 from tests.vllm.values import SETTABLE, value_for
 
 OVERRIDES = [
-    *[[f"{group}={option}"] for group, option in VARIANTS],
-    *[[f"experiment={name}"] for name in EXPERIMENTS],
+    *test_options.OVERRIDES,
     [
         "model.tokenizer=a/tokenizer",
         "model.trust_remote_code=false",

@@ -46,7 +46,7 @@ def test_a_port_that_is_taken_while_loading_is_left_for_another_one(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(ports, "AUTO_PORTS", range(port := find_port(), port + 100))
+    monkeypatch.setattr(ports, "auto_ports", lambda: range(first := find_port(), first + 100))
     starts = {"starts_file": str(tmp_path / "starts"), "by_start": [first, {}]}
     one = serve({"port": "auto", "restart_max_attempts": 1}, **starts)
     port = one.service.server.address.lease.port
@@ -87,7 +87,7 @@ def test_a_stranger_that_answers_on_a_fixed_port_is_not_taken_for_the_server(ser
 
 
 def test_ports_that_are_lost_again_and_again_are_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "AUTO_PORTS", range(first := find_port(), first + 100))
+    monkeypatch.setattr(ports, "auto_ports", lambda: range(first := find_port(), first + 100))
     one = serve({"port": "auto", "restart_max_attempts": 2}, wrong_identity=True)
 
     with pytest.raises(ServerFailed):

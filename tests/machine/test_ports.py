@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mixvllm.errors import PortInUse
-from mixvllm.machine.ports import AUTO_PORTS, is_listening, lease_port
+from mixvllm.errors import ConfigError, PortInUse
+from mixvllm.machine.ports import FIRST_PORT_VARIABLE, auto_ports, is_listening, lease_port
 
 HOST = "127.0.0.1"
 
@@ -84,7 +84,23 @@ def test_auto_gives_each_its_own_port() -> None:
     ports = [lease.port for lease in leases]
     for lease in leases:
         lease.release()
-    assert (len(set(ports)), all(port in AUTO_PORTS for port in ports)) == (3, True)
+    assert (len(set(ports)), all(port in auto_ports() for port in ports)) == (3, True)
+
+
+def test_auto_begins_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FIRST_PORT_VARIABLE, "21000")
+    lease = lease_port(HOST, "auto")
+    lease.release()
+
+    assert lease.port in range(21000, 21100)
+
+
+@pytest.mark.parametrize("first", ["", "http", "80", "32000", "-1"])
+def test_a_beginning_that_is_no_usable_port_is_told(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FIRST_PORT_VARIABLE, first)
+
+    with pytest.raises(ConfigError, match="must be a port from 1024 to 31768"):
+        lease_port(HOST, "auto")
 
 
 def test_listening_is_seen(listener: socket.socket) -> None:

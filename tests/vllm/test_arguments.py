@@ -14,7 +14,7 @@ from mixvllm import ModelConfig, ServeConfig, build_vllm_command, compose
 from mixvllm.vllm.arguments import Argument
 from mixvllm.vllm.check import check_release, other_releases, typed_key
 from mixvllm.vllm.release import SUPPORTED_RELEASE, snapshot
-from tests.config.test_options import EXPERIMENTS, VARIANTS
+from tests.config.test_options import OVERRIDES
 from tests.vllm.values import LAUNCHERS_OWN, SETTABLE, value_for
 
 RELEASE = snapshot()
@@ -120,11 +120,7 @@ def test_an_argument_given_in_two_sections_is_refused() -> None:
     assert problems(config) == ["inference.max-loras: is given twice, as model.max_loras too"]
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [[f"{group}={option}"] for group, option in VARIANTS] + [[f"experiment={name}"] for name in EXPERIMENTS],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("overrides", OVERRIDES, ids=" ".join)
 def test_every_option_is_taken_by_the_supported_release(overrides: list[str]) -> None:
     assert problems(compose(overrides)) == []
 

@@ -45,7 +45,7 @@ class ServerConfig(Section):
     host: Annotated[Word, OUR_DEFAULT] = "127.0.0.1"
     """Address to bind; the default is reachable from this machine only."""
     port: Annotated[int | str, AfterValidator(_port), LAUNCHER_ONLY] = "auto"
-    """Port to listen on; `auto` = the first free one from 8000."""
+    """Port to listen on; `auto` = the first free one from 8000, or from `MIXVLLM_FIRST_PORT`."""
     api_key: Annotated[str, AfterValidator(_api_key), LAUNCHER_ONLY] = "auto"
     """Where the clients' key comes from: auto (generated where others can reach the host), none, generate,
     env:NAME or file:PATH."""
