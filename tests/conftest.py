@@ -23,8 +23,9 @@ _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def temporary_folder() -> Iterator[None]:
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give this process a folder for temporary files, with a short path: vLLM's sockets are below it."""
+    tmp_path_factory.getbasetemp()  # what tests leave is kept for a look, in the usual place
     before = os.environ.get("TMPDIR"), tempfile.tempdir
     folder = tempfile.mkdtemp(prefix="mx-", dir="/tmp")
     os.environ["TMPDIR"] = tempfile.tempdir = folder

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
-from mixvllm.cli.multirun import _folder, _place, _say, _short, _visible_gpus, _works
 from mixvllm.cli.sweep_screen import SweepScreen
+from mixvllm.cli.sweeping import place, say, short, sweep_folder, visible_gpus, works_of
 from mixvllm.config.faults import show_value
 from mixvllm.config.load.launcher import LOCAL, launcher_name, local_launcher
 from mixvllm.config.schema.launcher import LocalLauncherConfig
@@ -30,7 +30,7 @@ from mixvllm.sweep.search.space import Space, read_space
 from mixvllm.sweep.search.study import Study, Trial, load_optuna, open_study
 from mixvllm.sweep.search.trial_point import Asked, Planner, judge
 from mixvllm.sweep.sweep_folder import SweepFolder
-from mixvllm.sweep.workers import await_earlier
+from mixvllm.sweep.workers import Workers, await_earlier
 
 _SEED = 0
 
@@ -50,19 +50,19 @@ def run_search(arguments: Arguments, goes_on_in: Path | None = None) -> int:
         words = f"a search runs on hydra/launcher={LOCAL}"
         raise ConfigError([Fault("hydra/launcher", words, launcher_name(arguments.overrides))])
     space = read_space(arguments.overrides, arguments.config_dirs)
-    planner = Planner(space, arguments.config_dirs, _say)
+    planner = Planner(space, arguments.config_dirs, say)
     asked = planner.asked()
     if asked.is_dry_run:
         sys.stdout.write("\n".join(_space_lines(space, asked)) + "\n")
         return EXIT_OK
     options = local_launcher(asked.hydra)
     load_optuna()
-    folder = _folder(_plan_of([], space, asked), goes_on_in)
+    folder = sweep_folder(_plan_of([], space, asked), goes_on_in)
     with folder.locked(), open_study(folder.search, space, asked.settings.objective, _SEED) as study:
-        await_earlier(folder, _say)
+        await_earlier(folder, say)
         write_launched(folder, arguments.overrides, arguments.config_dirs)
-        with StopSignals() as signals:
-            trials = _Trials(planner, space, asked, folder, options, signals)
+        with StopSignals() as signals, Workers(folder) as workers:
+            trials = _Trials(planner, asked, folder, options, signals, workers)
             end = Search(study, trials.work(), _limits(asked)).run()
         return _show(end, study, space, asked, folder, signals)
 
@@ -83,7 +83,12 @@ def _space_lines(space: Space, asked: Asked) -> list[str]:
 
 
 def _plan_of(points: Sequence[PlannedPoint], space: Space, asked: Asked) -> Plan:
-    """Return a plan of points that were chosen; what this machine cannot run is left out, not refused."""
+    """Return a plan of points that were chosen; what this machine cannot run is left out, not refused.
+
+    Servers are warm, unless that is off: others follow, though no plan has them yet.
+    """
+    settings = asked.settings
+    is_cold = settings.warm_start == "off" or settings.num_trials == 1
     by_server: dict[str, list[PlannedPoint]] = {}
     for point in points:
         by_server.setdefault(point.server_key, []).append(point)
@@ -91,7 +96,7 @@ def _plan_of(points: Sequence[PlannedPoint], space: Space, asked: Asked) -> Plan
         points=tuple(points),
         groups=tuple(Group(tuple(members)) for members in by_server.values()),
         swept=tuple(axis.key for axis in space.axes),
-        settings=asked.settings.model_copy(update={"skip_infeasible": True}),
+        settings=settings.model_copy(update={"skip_infeasible": True, "warm_start": "off" if is_cold else "on"}),
         output_dir=asked.output_dir,
         num_candidates=len(points),
         hydra=asked.hydra,
@@ -104,18 +109,19 @@ class _Trials:
     def __init__(
         self,
         planner: Planner,
-        space: Space,
         asked: Asked,
         folder: SweepFolder,
         options: LocalLauncherConfig,
         signals: StopSignals,
+        workers: Workers,
     ) -> None:
         self._planner = planner
-        self._space = space
+        self._space = planner.space
         self._asked = asked
         self._folder = folder
         self._options = options
         self._signals = signals
+        self._workers = workers
         self._points = {point.index: point for point in (read_points(folder) if folder.record.exists() else [])}
 
     def work(self) -> Work:
@@ -131,7 +137,7 @@ class _Trials:
 
     @cached_property
     def _gpus(self) -> Sequence[object]:
-        return _visible_gpus() if self._options.gpus == "auto" else self._options.gpus
+        return visible_gpus() if self._options.gpus == "auto" else self._options.gpus
 
     def _judge(self, point: PlannedPoint) -> list[float] | str | None:
         return judge(point, self._folder, list(self._asked.settings.objective))
@@ -151,17 +157,18 @@ class _Trials:
             write_results(self._folder)
 
     def _launch(self, batch: Plan) -> None:
-        works = _works(batch, list(missing(batch.points, self._folder)))
+        works = works_of(batch, list(missing(batch.points, self._folder)))
         if not works:
             return
         numbers = ", ".join(str(point.index) for point in batch.points)
-        _say(f"trial{'s' if len(batch.points) > 1 else ''} {numbers}")
-        possible, slots = _place(batch, works, self._folder, self._options)
+        say(f"trial{'s' if len(batch.points) > 1 else ''} {numbers}")
+        possible, slots = place(batch, works, self._folder, self._options)
         done = [record for point in batch.points for record in self._folder.read_repeats(point.content_hash)]
         screen = SweepScreen(batch.points, done, num_servers=len(works), num_slots=slots.capacity)
         fail_fast = self._asked.settings.fail_fast
         try:
-            LocalLauncher(self._folder, slots, self._signals, screen, fail_fast=fail_fast).run(possible)
+            launcher = LocalLauncher(self._folder, self._workers, slots, self._signals, screen, fail_fast=fail_fast)
+            launcher.run(possible)
         finally:
             screen.close()
 
@@ -172,10 +179,10 @@ def _show(end: End, study: Study, space: Space, asked: Asked, folder: SweepFolde
     if written is not None:
         width, objectives = shutil.get_terminal_size().columns, objectives_of(asked.settings.objective)
         lines = report_lines(written.results, trials, space, objectives, width)
-        sys.stdout.write("\n".join([*lines, "", f"results  {_short(folder.results_csv)}"]) + "\n")
+        sys.stdout.write("\n".join([*lines, "", f"results  {short(folder.results_csv)}"]) + "\n")
         sys.stdout.flush()
     if len(trials) < space.num_points:
-        _say(f"the search ended: {end.value}. To go on: mixvllm resume {_short(folder.path)} sweep.num_trials=N")
+        say(f"the search ended: {end.value}. To go on: mixvllm resume {short(folder.path)} sweep.num_trials=N")
     if signals.exit_code is not None:
         return signals.exit_code
     is_good = end is not End.STOPPED and any(trial.state == "measured" for trial in trials)

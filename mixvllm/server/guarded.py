@@ -126,6 +126,11 @@ class GuardedProcess:
         return cls(guardian, limits, drain_s, tmp_dir)
 
     @property
+    def start_kind(self) -> str:
+        """How it was started: `cold`, or `warm` by a warm engine."""
+        return "cold" if isinstance(self._guardian, subprocess.Popen) else "warm"
+
+    @property
     def was_killed(self) -> bool:
         """Whether anything of the server had to be killed; known once it has ended."""
         return self._end is None or bool(self._end["was_killed"])
@@ -134,8 +139,7 @@ class GuardedProcess:
         """Return who watches whom, and how it was started, as the records have it."""
         own = identify(os.getpid())
         watchers = {"supervisor": own, "guardian": self.guardian, "leader": self.leader}
-        start = "cold" if isinstance(self._guardian, subprocess.Popen) else "warm"
-        return {"start": start, **{role: process._asdict() for role, process in watchers.items() if process}}
+        return {"start": self.start_kind, **{role: process._asdict() for role, process in watchers.items() if process}}
 
     def poll(self) -> int | None:
         """Return the leader's exit status (negative: the signal that ended it), or None while it lives."""

@@ -157,6 +157,11 @@ class Server:
         return self.config.model.served_names[0]
 
     @property
+    def start_kind(self) -> str:
+        """How it was started: `warm`, forked from an interpreter that had imported vLLM, or `cold`."""
+        return self._process.start_kind
+
+    @property
     def served_s(self) -> float:
         """Seconds since it was started."""
         return self._record.elapsed_s

@@ -14,6 +14,7 @@ from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.restart import Failure, RestartPolicy
 from mixvllm.server.server import Server, never
 from mixvllm.server.start import Deployment, launch
+from mixvllm.server.warm.engines import WarmEngine
 
 PORT_IN_USE = "port-in-use"
 """Id of the diagnosis that the port was taken while the server was loading."""
@@ -36,6 +37,7 @@ class Service:
         should_stop: asked while waiting.
         is_forced: asked while a server that another one follows is stopped; True kills it at once.
         stop_limits: how long the stages of a stop may take.
+        warm: forks the servers whose environment allows that; the others are started cold.
     """
 
     def __init__(  # noqa: PLR0913 - what it asks whether to stop belongs to it like what it serves
@@ -48,6 +50,7 @@ class Service:
         should_stop: Callable[[], bool] = never,
         is_forced: Callable[[], bool] = never,
         stop_limits: StopLimits = STOP_LIMITS,
+        warm: WarmEngine | None = None,
     ) -> None:
         self.deployment = deployment
         self._folder = folder
@@ -56,6 +59,7 @@ class Service:
         self._should_stop = should_stop
         self._is_forced = is_forced
         self._stop_limits = stop_limits
+        self._warm = warm
         self._policy = RestartPolicy(deployment.config.server)
         self._num_ports_lost = 0
         self._is_between = False
@@ -173,7 +177,14 @@ class Service:
 
     def _launch(self) -> Server:
         try:
-            return launch(self.deployment, self._folder, self._address, self._observers, stop_limits=self._stop_limits)
+            return launch(
+                self.deployment,
+                self._folder,
+                self._address,
+                self._observers,
+                stop_limits=self._stop_limits,
+                warm=self._warm,
+            )
         except (MixvllmError, OSError) as error:
             self._address.lease.release()
             self._is_between = False

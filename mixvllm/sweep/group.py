@@ -18,7 +18,8 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event, Journal
 from mixvllm.server.service import Service
 from mixvllm.server.signals import StopSignals
-from mixvllm.server.start import Deployment, prepare, run_facts, take_address
+from mixvllm.server.start import Deployment, environment_of, prepare, run_facts, take_address
+from mixvllm.server.warm.engines import WarmEngine, WarmEngines
 from mixvllm.sweep.meter import Meter
 from mixvllm.sweep.point import Point, load_point_file
 from mixvllm.sweep.repeat_record import record_of, write_repeat
@@ -38,11 +39,13 @@ class Task:
         server_key: of the server.
         repeats: content hash and number of each, in order; those of one point follow each other.
         slot: what the server has for itself.
+        is_warm: whether the server is forked from an interpreter that has imported vLLM, where that is possible.
     """
 
     server_key: str
     repeats: tuple[tuple[str, int], ...]
     slot: Slot
+    is_warm: bool = False
 
 
 @dataclass
@@ -65,14 +68,24 @@ class GroupRunner:
         folder: of the sweep.
         task: what to measure.
         meter: measures.
+        engines: fork servers.
         signals: ask for a stop.
         tell: told of phases, states and verdicts.
     """
 
-    def __init__(self, folder: SweepFolder, task: Task, meter: Meter, signals: StopSignals, tell: Tell) -> None:
+    def __init__(
+        self,
+        folder: SweepFolder,
+        task: Task,
+        meter: Meter,
+        engines: WarmEngines,
+        signals: StopSignals,
+        tell: Tell,
+    ) -> None:
         self._folder = folder
         self._task = task
         self._meter = meter
+        self._engines = engines
         self._signals = signals
         self._tell = tell
         self._up: _Up | None = None
@@ -142,19 +155,31 @@ class GroupRunner:
         self._meter.warm_up(point)
         write_json(folder.point, point.record())
         prepare(config, point.installation, folder, self._remark)
+        deployment = Deployment(config, point.installation, environment)
+        warm = self._warm_engine(deployment) if self._task.is_warm else None
         began = monotonic()
         with starting_on(slot.gpus, self._signals.is_requested):
             service = Service(
-                Deployment(config, point.installation, environment),
+                deployment,
                 folder,
                 take_address(config, folder),
                 [Journal(folder, run_facts(config)), self._tell_event],
                 should_stop=self._signals.is_requested,
                 is_forced=self._signals.is_forced,
+                warm=warm,
             )
             with _stopped_on_failure(service, self._signals):
                 service.wait_ready()
-        return _Up(service, folder, {"kind": "cold", "ready_s": round(monotonic() - began, 3)})
+        start = {"kind": service.server.start_kind, "ready_s": round(monotonic() - began, 3)}
+        return _Up(service, folder, start | ({"preload_s": warm.preload_s} if warm else {}))
+
+    def _warm_engine(self, deployment: Deployment) -> WarmEngine | None:
+        self._tell_phase("preload")
+        environment = environment_of(deployment)
+        engine = self._engines.get(deployment.installation, environment)
+        if engine is None:
+            self._remark(f"started cold: {self._engines.why_not(deployment.installation, environment)}")
+        return engine
 
     def _drop_server(self) -> None:
         up, self._up = self._up, None
@@ -181,7 +206,10 @@ class GroupRunner:
     def _tell_event(self, event: Event) -> None:
         if event.name in ("spawned", "phase", "ready", "restarting"):
             phase = event.fields.get("phase", "ready" if event.name == "ready" else "imports")
-            self._tell({"event": "server", "server_key": self._task.server_key, "phase": phase})
+            self._tell_phase(phase)
+
+    def _tell_phase(self, phase: str) -> None:
+        self._tell({"event": "server", "server_key": self._task.server_key, "phase": phase})
 
 
 @contextmanager

@@ -30,12 +30,14 @@ class Work:
         num_gpus: that the server takes.
         repeats: content hash and number of each, in order; those of one point follow each other.
         number: of its first point, as the results have it.
+        is_warm: whether the server is to be forked from an interpreter that has imported vLLM.
     """
 
     server_key: str
     num_gpus: int
     repeats: tuple[tuple[str, int], ...]
     number: int = 0
+    is_warm: bool = False
 
 
 @dataclass
@@ -57,6 +59,7 @@ class LocalLauncher:
 
     Args:
         folder: of the sweep.
+        workers: run the groups; they stay, for those of another launcher.
         slots: of this machine.
         signals: ask for a stop.
         tell: told of all that happens.
@@ -64,9 +67,10 @@ class LocalLauncher:
         skip_infeasible: whether a group is left out that needs more memory than one that failed for want of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where, by whom, until when, and two rules
         self,
         folder: SweepFolder,
+        workers: Workers,
         slots: Slots,
         signals: StopSignals,
         tell: Tell,
@@ -83,7 +87,7 @@ class LocalLauncher:
         self._is_failed = False
         self._too_large: dict[str, tuple[Work, str]] = {}
         self._configs: dict[str, dict[str, Any]] = {}
-        self._workers = Workers(folder)
+        self._workers = workers
         self._running: list[_Running] = []
         self._is_waiting_told = False
         self._stops = _Stops(self._workers, signals)
@@ -91,18 +95,12 @@ class LocalLauncher:
     def run(self, works: Sequence[Work]) -> None:
         """Run `works` in their order; return when nothing of them runs any more."""
         pending = list(works)
-        try:
-            while pending or self._running:
-                pending = [] if self._is_over() else self._hand_out(pending)
-                self._stops.pass_on(is_over=self._is_over())
-                for worker, message in self._workers.hear():
-                    self._take(worker, message)
-                self._recover()
-        except BaseException:
-            self._workers.ask_to_stop()
-            raise
-        finally:
-            self._workers.dismiss()
+        while pending or self._running:
+            pending = [] if self._is_over() else self._hand_out(pending)
+            self._stops.pass_on(is_over=self._is_over())
+            for worker, message in self._workers.hear():
+                self._take(worker, message)
+            self._recover()
 
     def _is_over(self) -> bool:
         return self._signals.is_requested() or (self._fail_fast and self._is_failed)
@@ -125,7 +123,8 @@ class LocalLauncher:
         return left
 
     def _give(self, running: _Running) -> _Running:
-        running.worker = self._workers.give(running.work.server_key, list(running.left), running.slot)
+        work, left = running.work, list(running.left)
+        running.worker = self._workers.give(work.server_key, left, running.slot, is_warm=work.is_warm)
         return running
 
     def _take(self, worker: Worker, message: dict[str, Any] | None) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import Fault
@@ -49,3 +52,26 @@ def clashes(works: Sequence[Work], records: Records, slots: Slots) -> Iterator[F
     if slots.gpus and named:
         words = "the launcher gives each server its GPUs: hydra.launcher.gpus=[0,1] says which may be used"
         yield Fault("server.env.CUDA_VISIBLE_DEVICES", words, str(named[0]))
+
+
+def with_warm_starts(
+    works: Sequence[Work], records: Records, slots: Slots, mode: Literal["auto", "on", "off"]
+) -> list[Work]:
+    """Return `works`, those marked whose servers are to be forked from an interpreter that has imported vLLM.
+
+    `auto` marks servers of one interpreter and environment where there are more of them than run at once: the import
+    is then saved for each that follows in a slot, and costs nothing for the first.
+    """
+    kinds = {work.server_key: _interpreter(records[work.server_key]) for work in works}
+    num_alike = Counter(kinds.values())
+
+    def is_warm(work: Work) -> bool:
+        is_worth_it = num_alike[kinds[work.server_key]] > max(1, slots.num_at_once(work.num_gpus))
+        return mode == "on" or (mode == "auto" and is_worth_it)
+
+    return [replace(work, is_warm=is_warm(work)) for work in works]
+
+
+def _interpreter(record: Mapping[str, Any]) -> str:
+    section = (record.get("config") or {}).get("server") or {}
+    return json.dumps([section.get("python"), section.get("env")], sort_keys=True)

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from mixvllm.server.signals import StopSignals
+from mixvllm.server.warm.engines import WarmEngines
 from mixvllm.sweep.group import GroupRunner, Task
 from mixvllm.sweep.meter import Meter
 from mixvllm.sweep.slots import Slot
@@ -30,12 +31,16 @@ def main(path: str) -> None:
     folder = SweepFolder(Path(path))
     reports = _Reports()
     tasks: SimpleQueue[Task | None] = SimpleQueue()
-    with StopSignals() as signals, Meter(folder.path, signals.is_requested) as meter:
+    with (
+        StopSignals() as signals,
+        Meter(folder.path, signals.is_requested) as meter,
+        WarmEngines(should_stop=signals.is_requested) as engines,
+    ):
         threading.Thread(target=_read_tasks, args=[tasks], daemon=True).start()
         while (task := tasks.get()) is not None and not signals.is_requested():
             if task.slot.cores:  # the same for all tasks of a worker, and for what they start
                 os.sched_setaffinity(0, task.slot.cores)
-            GroupRunner(folder, task, meter, signals, reports.tell).run()
+            GroupRunner(folder, task, meter, engines, signals, reports.tell).run()
             reports.tell({"event": "task_ended", "server_key": task.server_key})
 
 
@@ -58,7 +63,7 @@ def _task(message: dict[str, Any]) -> Task:
     given = message["slot"]
     slot = Slot(given["index"], tuple(given["gpus"]), tuple(given["cores"]))
     repeats = tuple((content_hash, number) for content_hash, number in message["repeats"])
-    return Task(message["server_key"], repeats, slot)
+    return Task(message["server_key"], repeats, slot, message["is_warm"])
 
 
 class _Reports:

@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import sleep
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import mixvllm
 from mixvllm.runs.folder import RunFolder
@@ -33,11 +34,11 @@ class Worker:
 
     Args:
         process: started, with pipes.
-        cores: that its tasks run on; none = all. What it keeps from one task to the next stays on them.
+        slot: of its last task. What it keeps from one task to the next stays on the cores of that.
     """
 
     process: subprocess.Popen[bytes]
-    cores: tuple[int, ...] = ()
+    slot: Slot
     is_free: bool = True
     partial: bytes = b""
 
@@ -55,7 +56,7 @@ class Worker:
 
 
 class Workers:
-    """Starts workers, and hears from them.
+    """Starts workers, and hears from them. A context manager: leaving it lets all of them go.
 
     Args:
         folder: of the sweep.
@@ -66,17 +67,28 @@ class Workers:
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.ask_to_stop()
+        self._dismiss()
+
     @property
     def log(self) -> Path:
         """What they print; held by each of them as long as it lives."""
         return _log_of(self._folder)
 
-    def give(self, server_key: str, repeats: object, slot: Slot) -> Worker:
+    def give(self, server_key: str, repeats: object, slot: Slot, *, is_warm: bool = False) -> Worker:
         """Have a worker measure `repeats` in `slot`; one is started where none is free."""
-        fitting = (worker for worker in self._workers if worker.is_free and worker.cores == slot.cores)
-        worker = next(fitting, None) or self._hire(slot.cores)
-        worker.is_free = False
-        worker.send({"server_key": server_key, "repeats": repeats, "slot": asdict(slot)})
+        fitting = [worker for worker in self._workers if worker.is_free and worker.slot.cores == slot.cores]
+        # Its warm engines have seen the GPUs of its last slot.
+        worker = max(fitting, key=lambda one: one.slot.gpus == slot.gpus, default=None) or self._hire(slot)
+        worker.is_free, worker.slot = False, slot
+        worker.send({"server_key": server_key, "repeats": repeats, "slot": asdict(slot), "is_warm": is_warm})
         return worker
 
     def ask_to_stop(self) -> None:
@@ -104,7 +116,7 @@ class Workers:
                 _close(worker)
                 yield worker, None
 
-    def dismiss(self) -> None:
+    def _dismiss(self) -> None:
         """Let all of them go, and wait until they are gone."""
         for worker in self._workers:
             worker.send({"do": "end"})
@@ -114,7 +126,7 @@ class Workers:
         self._workers.clear()
         self._selector.close()
 
-    def _hire(self, cores: tuple[int, ...]) -> Worker:
+    def _hire(self, slot: Slot) -> Worker:
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -128,7 +140,7 @@ class Workers:
             )
         finally:
             os.close(descriptor)
-        worker = Worker(process, cores)
+        worker = Worker(process, slot)
         self._workers.append(worker)
         self._selector.register(_pipe(process.stdout), selectors.EVENT_READ, worker)
         return worker

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,8 @@ from tests.written_runs import wait_for
 
 START_S = 240.0
 STORY = {"model": "demo", "messages": [{"role": "user", "content": "Tell me a story."}], "temperature": 0}
-LONG = STORY | {"max_tokens": 900, "ignore_eos": True}
+LONG = STORY | {"max_tokens": 900, "ignore_eos": True, "temperature": 1, "n": 8}
+"""Takes a few seconds."""
 
 LaunchReal = Callable[..., Launched]
 
@@ -81,6 +82,16 @@ def stream(url: str) -> list[str]:
         return [line for line in answer.iter_lines() if line]
 
 
+def wait_running(url: str, answers: Sequence[Future[list[str]]]) -> None:
+    """Wait until all of `answers` are being produced."""
+
+    def are_running() -> bool:
+        assert not any(answer.done() for answer in answers), answers
+        return num_running(url) > 7 * len(answers)
+
+    wait_for(are_running)
+
+
 def num_running(url: str) -> float:
     text = httpx.get(f"{url}/metrics", trust_env=False, timeout=START_S).text
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running{"))
@@ -94,7 +105,7 @@ def test_a_stopped_engine_is_called_hung_and_a_busy_one_is_not(restarted: Launch
         assert "hung" not in restarted.names
 
         cut = pool.submit(stream, url)
-        wait_for(lambda: num_running(url))
+        wait_running(url, [cut])
         engine = engine_of(restarted)
         restarted.kill(engine.pid, number=signal.SIGSTOP)
         restarted.launch.wait_for(lambda: "hung" in restarted.names)
@@ -141,7 +152,7 @@ def test_long_answers_finish_before_a_stop(launch_real: LaunchReal) -> None:
     url = one.wait_ready()
     with ThreadPoolExecutor() as pool:
         answers = [pool.submit(stream, url) for _ in range(3)]
-        wait_for(lambda: num_running(url) == 3)
+        wait_running(url, answers)
         one.kill(one.launch.process.pid, number=signal.SIGTERM)
 
         assert [answer.result()[-1] for answer in answers] == ["data: [DONE]"] * 3

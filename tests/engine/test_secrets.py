@@ -39,7 +39,7 @@ def holders(values: list[str], *folders: Path) -> list[str]:
     """Return each file below `folders`, and each command line of this machine, that holds one of `values`."""
     files = [Path(root, name) for folder in folders for root, _, names in os.walk(folder) for name in names]
     places = [*files, *(Path(f"/proc/{pid}/cmdline") for pid in psutil.pids())]
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, check=True).stdout
     found = [f"{path}" for path in places for value in values if value.encode() in content(path)]
     return found + [f"ps: {value}" for value in values if value.encode() in listed]
 

@@ -122,7 +122,7 @@ def test_a_probe_answers_and_ends_by_itself(launch_demo: LaunchDemo) -> None:
 
 
 def test_a_dead_engine_fails_the_run_though_vllm_exits_with_0(launch_demo: LaunchDemo) -> None:
-    one = launch_demo()
+    one = launch_demo("server.restart=never")
     one.wait_ready()
     leader = psutil.Process(one.record("status.json")["pid"])
     engine = next(child for child in leader.children(recursive=True) if "EngineCore" in " ".join(child.cmdline()))

@@ -17,6 +17,7 @@ import pytest
 
 from mixvllm import InferenceConfig, ModelConfig, ServeConfig, Server, ServerConfig
 from mixvllm.errors import ServerDied
+from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Journal
 from mixvllm.server.processes import identify, is_alive
@@ -64,6 +65,7 @@ def surroundings(cache: Path) -> Iterator[None]:
     """Take away what every test has for its own, so that all servers have the same environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIXVLLM_CACHE", str(cache))
+        patch.delenv(FIRST_PORT_VARIABLE, raising=False)
         patch.delenv("PYTEST_CURRENT_TEST")
         yield
 

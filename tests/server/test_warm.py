@@ -101,7 +101,7 @@ def test_ps_shows_the_command_line_of_a_cold_start(start: Start) -> None:
     pytest.importorskip("setproctitle", reason="comes with vLLM, and is what changes a command line")
     one = start()
 
-    shown = subprocess.run(["ps", "-o", "args=", "-p", str(one.server.pid)], capture_output=True, text=True).stdout
+    shown = subprocess.run(["ps", "-wwo", "args=", "-p", str(one.server.pid)], capture_output=True, text=True).stdout
 
     assert shown.startswith(f"{sys.executable} -m vllm.entrypoints.cli.main serve some/model --")
 

@@ -12,6 +12,7 @@ import pytest
 
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.signals import StopSignals
+from mixvllm.server.warm.engines import WarmEngines
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.group import GroupRunner, Task
 from mixvllm.sweep.meter import Meter
@@ -45,9 +46,9 @@ class Group:
         """Run it to its end; `at` is called with all that is told."""
         (group,) = self.plan.groups
         repeats = tuple((point.content_hash, k + 1) for point in group.points for k in range(point.num_repeats))
-        with StopSignals() as signals, Meter(self.folder.path, signals.is_requested) as meter:
+        with StopSignals() as signals, Meter(self.folder.path, signals.is_requested) as meter, WarmEngines() as engines:
             task = Task(group.server_key, repeats, slot or Slot(0))
-            GroupRunner(self.folder, task, meter, signals, lambda message: self._hear(message, at)).run()
+            GroupRunner(self.folder, task, meter, engines, signals, lambda message: self._hear(message, at)).run()
 
     def _hear(self, message: dict[str, Any], at: Callable[[dict[str, Any]], None]) -> None:
         for path in self.folder.servers.glob("*/*/*"):

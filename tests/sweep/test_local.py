@@ -21,6 +21,7 @@ from mixvllm.sweep.plan import make_plan
 from mixvllm.sweep.plan_record import write_plan
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.workers import Workers
 from tests.faults.nothing_left import Witness
 from tests.sweep.sweeps import command, fake_overrides, kill_when_alive
 
@@ -52,8 +53,8 @@ class Local:
             self.told.append(message)
             at(message)
 
-        with StopSignals() as signals:
-            LocalLauncher(self.folder, slots, signals, hear, **options).run(self._works(num_gpus))
+        with StopSignals() as signals, Workers(self.folder) as workers:
+            LocalLauncher(self.folder, workers, slots, signals, hear, **options).run(self._works(num_gpus))
 
     def _works(self, num_gpus: int) -> list[Work]:
         return [
@@ -230,9 +231,9 @@ def test_a_small_group_does_not_wait_for_a_large_one(plan_local: RunLocal) -> No
     one, large, small = local._works(1)
     slots = Slots(["0", "1"])
 
-    with StopSignals() as signals:
+    with StopSignals() as signals, Workers(local.folder) as workers:
         works = [one, Work(large.server_key, 2, large.repeats), small]
-        LocalLauncher(local.folder, slots, signals, local.told.append).run(works)
+        LocalLauncher(local.folder, workers, slots, signals, local.told.append).run(works)
 
     began = [message["server_key"] for message in local.told if message["event"] == "group_began"]
     assert began == [one.server_key, small.server_key, large.server_key]

@@ -66,7 +66,7 @@ class Planner:
         say: Callable[[str], None],
         find: Callable[[str | None], Installation] = find_installation,
     ) -> None:
-        self._space = space
+        self.space = space
         self._config_dirs = config_dirs
         self._say = say
         self._find = cache(find)
@@ -77,12 +77,12 @@ class Planner:
         Raises:
             ConfigError: some of it is wrong.
         """
-        first = self._space.texts(self._space.picks(0))
+        first = self.space.texts(self.space.picks(0))
         _refuse_zip(first)
         with open_grid(first, self._config_dirs) as opened:
             candidate = next(opened.candidates())
             settings, hydra = opened.settings, opened.grid.hydra
-        self._plan(self._space.picks(0), None)  # what is wrong with the condition is told at once
+        self._plan(self.space.picks(0), None)  # what is wrong with the condition is told at once
         if candidate.values is None:
             raise ConfigError(candidate.faults)
         values = candidate.values
@@ -90,7 +90,7 @@ class Planner:
 
     def plan(self, trial: Trial, folder: SweepFolder) -> PlannedPoint | str:
         """Return the point of a trial, which is then frozen in `folder`; or why there is none."""
-        labels = self._space.labels(trial.picks)
+        labels = self.space.labels(trial.picks)
         with LabelledDraft(labels) as draft:
             try:
                 found = self._plan(trial.picks, draft)
@@ -102,7 +102,7 @@ class Planner:
             return found
 
     def _plan(self, picks: Picks, draft: Draft | None) -> PlannedPoint | str:
-        texts = self._space.texts(picks)
+        texts = self.space.texts(picks)
         plan = make_plan(texts, self._config_dirs, draft=draft, say=self._say, find=self._find)
         if plan.points:
             return plan.points[0]
