@@ -83,18 +83,20 @@ def stream(url: str) -> list[str]:
 
 
 def wait_running(url: str, answers: Sequence[Future[list[str]]]) -> None:
-    """Wait until all of `answers` are being produced."""
+    """Wait until all of `answers` are under way."""
 
     def are_running() -> bool:
         assert not any(answer.done() for answer in answers), answers
-        return num_running(url) > 7 * len(answers)
+        return num_in_flight(url) > LONG["n"] * (len(answers) - 1)
 
     wait_for(are_running)
 
 
-def num_running(url: str) -> float:
+def num_in_flight(url: str) -> float:
+    """Return how many answers are produced, or wait to be."""
     text = httpx.get(f"{url}/metrics", trust_env=False, timeout=START_S).text
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running{"))
+    names = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(names))
 
 
 def test_a_stopped_engine_is_called_hung_and_a_busy_one_is_not(restarted: Launched) -> None:
@@ -165,8 +167,8 @@ def test_a_client_that_never_reads_its_answer_is_cut_off_at_the_deadline(launch_
     one = launch_real("server.drain_timeout_s=1")
     url = one.wait_ready()
     with unread_stream(url):
-        wait_for(lambda: num_running(url))
-        wait_for(lambda: not num_running(url), START_S)  # all of it was produced, and waits to be read
+        wait_for(lambda: num_in_flight(url))
+        wait_for(lambda: not num_in_flight(url), START_S)  # all of it was produced, and waits to be read
         one.kill(one.launch.process.pid, number=signal.SIGTERM)
 
         assert one.launch.exit_code() == 143
@@ -188,7 +190,7 @@ def test_a_serving_server_is_drained_and_ended_with_its_launcher(launch_real: La
     url = one.wait_ready()
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(stream, url)
-        wait_for(lambda: num_running(url))
+        wait_for(lambda: num_in_flight(url))
         one.kill(one.launch.process.pid)
 
         assert answer.result()[-1] == "data: [DONE]"
