@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+from functools import cache
 from pathlib import Path
 
 _GIT_TIMEOUT_S = 5.0
+_PACKAGE = Path(__file__).parents[1]
 _MAX_DIFF_CHARS = 1_000_000
+
+
+@cache
+def code_digest(root: Path = _PACKAGE) -> str:
+    """Return 16 hexadecimal digits that change with the code of the package at `root`, less what only shows things."""
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        name = file.relative_to(root)
+        if name.parts[0] != "cli":
+            digest.update(f"{name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def git_state(folder: Path) -> dict[str, str] | None:

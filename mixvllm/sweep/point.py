@@ -17,7 +17,7 @@ from typing import Any
 
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import ConfigError, Fault
-from mixvllm.machine.source import git_state
+from mixvllm.machine.source import code_digest, git_state
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.secrets import known_secrets, mask
@@ -80,8 +80,12 @@ class Point:
 
     @cached_property
     def content_hash(self) -> str:
-        """Equal for runs that ask for the same: the configuration, less how it is started and written."""
-        return _hash(self.config.model_dump(mode="json", exclude=_NOT_CONTENT))
+        """Equal for runs that ask for the same of the same vLLM, and the same code here.
+
+        Of the configuration, how it is started and written does not count.
+        """
+        asked = self.config.model_dump(mode="json", exclude=_NOT_CONTENT)
+        return _hash([asked, self.installation.distribution, self.installation.version, code_digest()])
 
     def record(self, surroundings: Surroundings | None = None) -> dict[str, Any]:
         """Return everything that it takes to understand and repeat the run, as JSON has it.

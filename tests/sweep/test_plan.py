@@ -223,7 +223,8 @@ def test_the_lines_of_a_plan_are_as_recorded(width: int) -> None:
     assert text == expected.read_text(encoding="utf-8")
 
 
-def test_a_point_is_written_frozen_and_read_again(tmp_path: Path) -> None:
+def test_a_point_is_written_frozen_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixvllm.sweep.point.find_installation", lambda _python: INSTALLATION)
     plan, folder = planned_folder(tmp_path, "inference.max_num_seqs=8,16", "server.python=" + sys.executable)
     point = plan.points[1]
 

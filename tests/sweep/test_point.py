@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mixvllm import compose
+from mixvllm.machine.source import code_digest
 from mixvllm.sweep.point import Point, freeze
 from mixvllm.vllm.installation import find_installation
 from tests.fakes.interpreter import make_interpreter
@@ -46,3 +48,28 @@ def test_sampling_that_goes_with_requests_needs_no_server_of_its_own(python: str
     hot, cold = (point(python, "workload=probe", f"generation.temperature={value}") for value in (1.0, 0.0))
 
     assert (hot.server_key == cold.server_key, hot.content_hash == cold.content_hash) == (True, False)
+
+
+def test_another_vllm_or_other_code_is_another_run(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = point(python)
+    hashes = [here.content_hash]
+    hashes.append(replace(here, installation=replace(here.installation, version="0.33.0")).content_hash)
+    monkeypatch.setattr("mixvllm.sweep.point.code_digest", lambda: "changed")
+    hashes.append(point(python).content_hash)
+
+    assert len(set(hashes)) == 3
+
+
+def test_the_digest_of_the_code_changes_with_what_measures_alone(
+    tmp_path: Path,
+) -> None:
+    for name in ("__init__.py", "cli/screen.py", "sweep/group.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before = 1\n")
+
+    def digest_with(name: str) -> str:
+        (tmp_path / name).write_text("after = 2\n")
+        return code_digest.__wrapped__(tmp_path)
+
+    before = code_digest.__wrapped__(tmp_path)
+    assert (digest_with("cli/screen.py") == before, digest_with("sweep/group.py") == before) == (True, False)
