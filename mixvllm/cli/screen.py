@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mixvllm.cli.live import LiveLine
 
 PHASE_WORDS = {
+    "preload": "importing vLLM once",
     "imports": "importing vLLM",
     "engine": "starting the engine",
     "weights": "loading weights",

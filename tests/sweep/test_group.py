@@ -42,12 +42,18 @@ class Group:
         self.told: list[dict[str, Any]] = []
         self.witnesses: list[Witness] = []
 
-    def run(self, slot: Slot | None = None, at: Callable[[dict[str, Any]], None] = lambda _message: None) -> None:
+    def run(
+        self,
+        slot: Slot | None = None,
+        at: Callable[[dict[str, Any]], None] = lambda _message: None,
+        *,
+        is_warm: bool = False,
+    ) -> None:
         """Run it to its end; `at` is called with all that is told."""
         (group,) = self.plan.groups
         repeats = tuple((point.content_hash, k + 1) for point in group.points for k in range(point.num_repeats))
         with StopSignals() as signals, Meter(self.folder.path, signals.is_requested) as meter, WarmEngines() as engines:
-            task = Task(group.server_key, repeats, slot or Slot(0))
+            task = Task(group.server_key, repeats, slot or Slot(0), is_warm)
             GroupRunner(self.folder, task, meter, engines, signals, lambda message: self._hear(message, at)).run()
 
     def _hear(self, message: dict[str, Any], at: Callable[[dict[str, Any]], None]) -> None:
@@ -99,6 +105,31 @@ def test_one_server_measures_all_its_points(make_group: StartGroup) -> None:
     assert records[0]["versions"].keys() == {"mixvllm", "vllm"}
     assert records[0]["start"]["kind"] == "cold"
     assert group.left() == []
+
+
+def test_a_warm_server_measures_the_same_and_the_record_says_so(make_group: StartGroup) -> None:
+    group = make_group("workload.seed=1,2")
+    group.run(is_warm=True)
+
+    starts = [record["start"] for record in group.records()]
+
+    assert (group.verdicts(), group.left()) == (["ok", "ok"], [])
+    assert {start["kind"] for start in starts} == {"warm"}
+    assert all(start["ready_s"] > 0 and start["preload_s"] >= 0 for start in starts)
+
+
+def test_a_server_whose_interpreter_cannot_be_forked_is_started_cold_and_the_reason_told(
+    make_group: StartGroup, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "uvloop.py").write_text("raise RuntimeError('no such device')")
+    group = make_group(f"server.env.PYTHONPATH={tmp_path / 'broken'}")
+    group.run(is_warm=True)
+
+    remarks = [message["text"] for message in group.told if message["event"] == "remark"]
+
+    assert (group.verdicts(), group.records()[0]["start"]["kind"]) == (["ok"], "cold")
+    assert remarks == ["started cold: RuntimeError: no such device"]
 
 
 def test_a_server_that_dies_is_started_once_more_and_the_repeat_is_done_again(

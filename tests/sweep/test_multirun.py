@@ -41,6 +41,25 @@ def test_a_grid_is_measured_with_a_server_for_each_that_differs(start_sweep: Sta
     assert sweep.left() == []
 
 
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [
+        (["sweep.warm_start=auto"], "warm"),
+        (["sweep.warm_start=off"], "cold"),
+        (["sweep.warm_start=auto", "hydra.launcher.slots=2"], "cold"),
+    ],
+    ids=" ".join,
+)
+def test_servers_that_follow_each_other_are_forked_from_one_interpreter(
+    start_sweep: StartSweep, overrides: list[str], kind: str
+) -> None:
+    sweep = start_sweep("inference.max_num_seqs=8,16", *overrides)
+
+    assert sweep.exit_code() == 0, sweep.launch.stderr
+    assert [record["start"]["kind"] for record in sweep.records()] == [kind] * 2
+    assert sweep.left() == []
+
+
 def test_more_repeats_of_a_sweep_add_to_those_that_are_done(start_sweep: StartSweep) -> None:
     first = start_sweep("workload.seed=1,2", "sweep.name=mine")
     assert first.exit_code() == 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.sweep.local import Work
-from mixvllm.sweep.placement import clashes, make_slots, too_large
+from mixvllm.sweep.placement import clashes, make_slots, too_large, with_warm_starts
 from mixvllm.sweep.slots import Slots
 
 
@@ -73,3 +73,22 @@ def test_gpus_are_given_by_the_launcher_not_by_an_environment(gpus: list[str], n
     faults = list(clashes(works(1), {"key0": record(env={"CUDA_VISIBLE_DEVICES": "3"})}, Slots(gpus)))
 
     assert [fault.path for fault in faults] == ["server.env.CUDA_VISIBLE_DEVICES"] * num_faults
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_slots", "warm"),
+    [
+        ("auto", 1, [True, True, False]),
+        ("auto", 2, [False, False, False]),
+        ("on", 2, [True, True, True]),
+        ("off", 1, [False, False, False]),
+    ],
+)
+def test_servers_are_warm_where_another_of_their_kind_follows_in_the_slot(
+    mode: Literal["auto", "on", "off"], num_slots: int, warm: list[bool]
+) -> None:
+    records = {"key0": record(), "key1": record(port=9000), "key2": record(env={"NCCL_DEBUG": "INFO"})}
+
+    marked = with_warm_starts(works(1, 1, 1), records, Slots([], num_slots), mode)
+
+    assert [work.is_warm for work in marked] == warm

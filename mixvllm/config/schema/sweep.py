@@ -39,7 +39,7 @@ class SweepConfig(Section):
     rerun: Literal["failed", "invalid", "all"] | None = None
     """Repeats that are done once more, though they have a result; null = none."""
     warm_start: Literal["auto", "on", "off"] = "auto"
-    """Fork servers from an interpreter that has imported vLLM: auto = where that is known to make no difference."""
+    """Fork servers from an interpreter that has imported vLLM: auto = where several of one kind follow each other."""
     skip_infeasible: bool = False
     """Leave out points that this machine cannot run, instead of stopping before the first one."""
     search: Literal["optuna"] | None = None
