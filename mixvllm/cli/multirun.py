@@ -18,6 +18,7 @@ from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
+from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.local import LocalLauncher
 from mixvllm.sweep.plan import Plan, make_plan
@@ -85,10 +86,13 @@ def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:
     done = _done(plan, folder, repeats)
     with StopSignals() as signals:
         screen = SweepScreen(plan.points, done, num_servers=len(works), num_slots=slots.capacity)
-        rules = {"fail_fast": plan.settings.fail_fast, "skip_infeasible": plan.settings.skip_infeasible}
+        fail_fast, infeasible = plan.settings.fail_fast, Infeasible(folder) if plan.settings.skip_infeasible else None
         try:
             with Workers(folder) as workers:
-                LocalLauncher(folder, workers, slots, signals, screen, **rules).run(possible)
+                launcher = LocalLauncher(
+                    folder, workers, slots, signals, screen, fail_fast=fail_fast, infeasible=infeasible
+                )
+                launcher.run(possible)
         finally:
             screen.close()
             written = write_results(folder)

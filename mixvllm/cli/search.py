@@ -18,6 +18,7 @@ from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
+from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.local import LocalLauncher
 from mixvllm.sweep.plan import Group, Plan, PlannedPoint
@@ -122,6 +123,7 @@ class _Trials:
         self._options = options
         self._signals = signals
         self._workers = workers
+        self._infeasible = Infeasible(folder)
         self._points = {point.index: point for point in (read_points(folder) if folder.record.exists() else [])}
 
     def work(self) -> Work:
@@ -165,9 +167,16 @@ class _Trials:
         possible, slots = place(batch, works, self._folder, self._options)
         done = [record for point in batch.points for record in self._folder.read_repeats(point.content_hash)]
         screen = SweepScreen(batch.points, done, num_servers=len(works), num_slots=slots.capacity)
-        fail_fast = self._asked.settings.fail_fast
         try:
-            launcher = LocalLauncher(self._folder, self._workers, slots, self._signals, screen, fail_fast=fail_fast)
+            launcher = LocalLauncher(
+                self._folder,
+                self._workers,
+                slots,
+                self._signals,
+                screen,
+                fail_fast=self._asked.settings.fail_fast,
+                infeasible=self._infeasible,
+            )
             launcher.run(possible)
         finally:
             screen.close()

@@ -10,10 +10,10 @@ from mixvllm.cli.preflight import checks_for
 from mixvllm.cli.preflight_table import print_table
 from mixvllm.errors import PreflightFailed
 from mixvllm.machine.preflight import Check
-from mixvllm.sweep.local import Work
 from mixvllm.sweep.point import Point, load_point_file
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.work import Work
 
 _MAX_SHOWN = 10
 

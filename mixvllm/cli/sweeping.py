@@ -12,13 +12,13 @@ from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine.gpu_memory import gpu_use
 from mixvllm.runs.records import read_json
-from mixvllm.sweep.local import Work
 from mixvllm.sweep.placement import clashes, make_slots, too_large, with_warm_starts
 from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import Repeat
 from mixvllm.sweep.repeat_record import failed_record, write_repeat
 from mixvllm.sweep.slots import Slots, gpu_names
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.work import Work
 
 
 def sweep_folder(plan: Plan, goes_on_in: Path | None) -> SweepFolder:

@@ -25,6 +25,7 @@ class Objective:
 OBJECTIVES = (
     Objective("slo_request_rate_per_s", True),
     Objective("slo_max_concurrency", True),
+    Objective("request_goodput_per_s", True),
     Objective("output_tokens_per_s", True),
     Objective("request_throughput_per_s", True),
     Objective("p99_ttft_ms", False),

