@@ -19,7 +19,19 @@ from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from tests.fakes.interpreter import make_interpreter
 from tests.launches import Launch, Run
 
+_STARTERS = {
+    *("run", "launch_fake", "detach", "serve", "serving", "start", "start_sweep", "plan_local", "make_group"),
+    *("make_generator", "engines", "search"),
+}
+"""Fixtures that start launchers, servers or load generators."""
 _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes seconds, since it starts programs."""
+    for item in items:
+        if _STARTERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -117,6 +117,7 @@ class GuardedProcess:
                 "start_up_s": limits.start_up_s,
                 "drain_s": drain_s,
                 "after_drain_s": limits.after_drain_s,
+                "alone_s": limits.alone_s,
                 "leftovers_s": limits.leftovers_s,
                 "kill_s": limits.kill_s,
             },

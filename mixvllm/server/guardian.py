@@ -43,7 +43,7 @@ if TYPE_CHECKING:
             tmp_dir: the server's own folder for temporary files; made at the beginning, removed at the end.
             run: the run's folder, for the record where the launcher is gone.
             secrets: what is then taken out of the log.
-            limits: seconds: `start_up_s`, `drain_s`, `after_drain_s`, `leftovers_s`, `kill_s`.
+            limits: seconds: `start_up_s`, `drain_s`, `after_drain_s`, `alone_s`, `leftovers_s`, `kill_s`.
         """
 
         argv: list[str]
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TICK_S = 0.05
+_LOOK_S = 0.25  # looking at all processes of a machine takes a few milliseconds
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -110,12 +111,29 @@ class Guardian:
         limits = self._task["limits"]
         # Before it serves, vLLM ignores SIGTERM.
         send_signal(self._leader, signal.SIGTERM if self._is_ready else signal.SIGINT)
-        wait_s = limits["drain_s"] + limits["after_drain_s"] if self._is_ready else limits["start_up_s"]
-        self._step_until(time.monotonic() + wait_s)
+        if not self._is_ready:
+            self._step_until(time.monotonic() + limits["start_up_s"])
+            return
+        drained = time.monotonic() + limits["drain_s"]
+        self._step_until(drained)
+        self._await_end(drained + limits["after_drain_s"])
 
     def _step_until(self, deadline: float) -> None:
         while self._status is None and not self._is_forced and (left_s := deadline - time.monotonic()) > 0:
             self._step(left_s)
+
+    def _await_end(self, deadline: float) -> None:
+        """Wait for the leader to end after the drain; not for long once its engine has ended.
+
+        vLLM then waits for connections whose answers nobody produces any more.
+        """
+        engine_seen = time.monotonic()
+        while self._status is None and not self._is_forced and (now := time.monotonic()) < deadline:
+            if any(process != self._leader and not _is_tracker(process) for process in self._tree.refresh()):
+                engine_seen = now
+            elif now - engine_seen > self._task["limits"]["alone_s"]:
+                return
+            self._step(_LOOK_S)
 
     def _clear(self) -> bool:
         """End what is left; return whether anything had to be killed."""
@@ -196,6 +214,15 @@ class Guardian:
         what = "the launcher was killed" if was_asked else "the server ended by itself after the launcher was killed"
         record_end(RunFolder(Path(self._task["run"])), f"{what}; its guardian stopped the server", self._status)
         LogScrubber(Path(self._task["log"]), self._task["secrets"]).scrub(until_end=True)
+
+
+def _is_tracker(process: ProcessId) -> bool:
+    """Whether it is a helper that Python's multiprocessing keeps as long as the leader lives."""
+    try:
+        with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker" in file.read()
+    except OSError:
+        return True  # it has ended
 
 
 class Lines:

@@ -24,14 +24,17 @@ The rows are those of the matrix of faults that the supervision was designed by;
        engine/test_faults::test_a_killed_engine_is_a_failure_though_the_front_end_exits_with_0
  7 engine killed while it loads
        faults/test_killed_server::test_a_killed_process_ends_a_server_that_loads
+       engine/test_warm_faults::test_an_engine_that_is_killed_while_it_loads_fails_the_start
  8 worker killed
        faults/test_killed_server
+       engine/test_warm_faults::test_a_worker_that_is_killed_fails_the_server
  9 engine stopped, with load and without
        faults/test_hangs
        engine/test_faults::test_a_stopped_engine_is_called_hung_and_a_busy_one_is_not
 10 front end stopped
        faults/test_hangs::test_a_stopped_front_end_is_called_hung_and_ended
        faults/test_hangs::test_a_stopped_process_does_not_hold_up_a_stop
+       engine/test_warm_faults::test_a_stopped_front_end_is_called_hung_and_ended
 11 exit 0, unasked and asked
        faults/test_killed_server
 12 exit statuses and signals, in each phase
@@ -45,6 +48,7 @@ The rows are those of the matrix of faults that the supervision was designed by;
        engine/test_faults::test_long_answers_finish_before_a_stop
 15 a drain beyond its deadline
        server/test_stop::test_a_server_that_does_not_stop_is_killed_at_the_deadline
+       engine/test_warm_faults::test_a_drain_ends_at_its_deadline
 16 a client that never reads its answer
        faults/test_stops::test_a_client_that_never_reads_its_answer_is_cut_off_at_the_deadline
        engine/test_faults::test_a_client_that_never_reads_its_answer_is_cut_off_at_the_deadline
@@ -52,6 +56,7 @@ The rows are those of the matrix of faults that the supervision was designed by;
        fakes/test_fake_vllm::test_sigterm_to_the_group_breaks_the_drain
 18 two starts on one port; a port taken late
        faults/test_ports
+       engine/test_warm_faults::test_a_port_that_is_taken_while_the_server_loads_is_told
 19 a foreign server on the port
        faults/test_ports::test_a_stranger_that_answers_on_a_fixed_port_is_not_taken_for_the_server
 20 a port shared with a foreign server
