@@ -32,7 +32,7 @@ demo: $(stamp) ## serve a small model, ask it one question, stop; needs no GPU a
 test: $(stamp) ## run all tests, those with a real vLLM too
 	$(python) -m pytest $(parallel) $(ARGS)
 
-test-fast: $(stamp) ## run the tests that start no server
+test-fast: $(stamp) ## run the quick tests, which start no server
 	$(python) -m pytest $(parallel) -m "not engine and not slow" $(ARGS)
 
 lint: $(stamp) ## check style, format and the direction of imports

@@ -24,13 +24,16 @@ _STARTERS = {
     *("make_generator", "engines", "search"),
 }
 """Fixtures that start launchers, servers or load generators."""
+_SLOW = {"faults/", "cli/test_launch", "server/test_stopping", "server/test_warm", "sweep/test_search", "test_package"}
+"""Folders and modules whose tests take long without one of these."""
 _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what takes seconds, since it starts programs."""
     for item in items:
-        if _STARTERS & set(getattr(item, "fixturenames", ())):
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        if _STARTERS & set(getattr(item, "fixturenames", ())) or name.startswith(tuple(_SLOW)):
             item.add_marker(pytest.mark.slow)
 
 
