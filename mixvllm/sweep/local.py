@@ -110,8 +110,11 @@ class LocalLauncher:
         running = next((one for one in self._running if one.worker is worker), None)
         if message is None:
             if running is not None:
-                self._lose(running, worker)
+                self._lose(running, f"its worker ended ({exit_words(worker.process.returncode)})")
         elif running is not None and message["event"] == "task_ended":
+            if running.left and not self._is_over():  # somebody else has asked it to stop, and it does
+                self._lose(running, "its worker was asked to stop, by none of ours")
+                return
             worker.is_free = True
             self._end(running)
         else:
@@ -126,11 +129,11 @@ class LocalLauncher:
         if self._infeasible and message.get("at_start"):
             self._infeasible.note(running.work, message["at_start"])
 
-    def _lose(self, running: _Running, worker: Worker) -> None:
-        """Take note that a worker has ended by itself."""
+    def _lose(self, running: _Running, what: str) -> None:
+        """Take note that a worker has ended by itself, or is about to."""
         running.worker = None
         running.num_deaths += 1
-        running.cause = f"its worker ended ({exit_words(worker.process.returncode)}); see {self._workers.log}"
+        running.cause = f"{what}; see {self._workers.log}"
         if not self._is_over():
             left = {"num_left": len(running.left), "cause": running.cause}
             self._tell({"event": "worker_died", "server_key": running.work.server_key, **left})

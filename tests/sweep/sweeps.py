@@ -119,8 +119,8 @@ StartSweep = Callable[..., Sweep]
 """Starts a sweep of the fake; see the fixture `start_sweep`."""
 
 
-def kill_when_alive(pid: int) -> None:
-    """Kill a process that is there."""
+def kill_when_alive(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a process that is there."""
     process = identify(pid)
     assert process is not None
-    send_signal(process, signal.SIGKILL)
+    send_signal(process, number)

@@ -103,20 +103,25 @@ def worker_of(local: Local, server_key: str) -> int:
     return int(living[-1]["supervisor"]["pid"])
 
 
-def test_a_killed_worker_loses_nothing_another_one_does_the_rest(plan_local: RunLocal) -> None:
+@pytest.mark.parametrize(
+    ("number", "cause"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "asked to stop, by none of ours")]
+)
+def test_a_killed_worker_loses_nothing_another_one_does_the_rest(
+    plan_local: RunLocal, number: signal.Signals, cause: str
+) -> None:
     local = plan_local("inference.max_num_seqs=8,16", "workload.repeats=3", command("sleep 0.3"))
     killed: list[int] = []
 
     def kill_once(message: Message) -> None:
         if message["event"] == "repeat_began" and message["repeat"] == 2 and not killed:
             killed.append(worker_of(local, local.plan.points[0].server_key))
-            kill_when_alive(killed[0])
+            kill_when_alive(killed[0], number)
 
     local.run(Slots([]), at=kill_once)
 
     died = [message for message in local.told if message["event"] == "worker_died"]
     assert local.verdicts() == ["ok"] * 6
-    assert [(message["num_left"], "SIGKILL" in message["cause"]) for message in died] == [(2, True)]
+    assert [(message["num_left"], cause in message["cause"]) for message in died] == [(2, True)]
     assert local.left() == []
 
 
