@@ -9,7 +9,7 @@ python := .venv/bin/python
 stamp := .venv/.installed
 ARGS ?=
 # Most tests wait for processes rather than compute; those with a real vLLM run one after the other in one worker.
-parallel := -n 4 --dist loadgroup
+parallel := -n 4 --dist loadscope
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from tests.fakes.interpreter import make_interpreter
@@ -26,7 +27,21 @@ _STARTERS = {
 """Fixtures that start launchers, servers or load generators."""
 _SLOW = {"faults/", "cli/test_launch", "server/test_stopping", "server/test_warm", "sweep/test_search", "test_package"}
 """Folders and modules whose tests take long without one of these."""
+_ONE_BY_ONE = ("tests/engine/",)
+"""Folders whose tests run one after the other."""
 _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
+
+
+class FolderScheduling(LoadScopeScheduling):
+    """Gives all tests of a folder in `_ONE_BY_ONE` to one process; side by side they would fight over the machine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in _ONE_BY_ONE if nodeid.startswith(folder)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+    """Return who decides which process runs which test."""
+    return FolderScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

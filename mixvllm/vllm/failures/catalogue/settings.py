@@ -214,6 +214,14 @@ FAILURES = (
         fix="Take those settings out, e.g. inference.limit_mm_per_prompt.",
     ),
     Failure(
+        id="block-size-not-supported",
+        kind="config",
+        signs=(sign("No common block size for ", r"No common block size for (?P<value>\d+) \((?P<backends>.*)\)\."),),
+        cause="No attention kernel takes inference.block_size={value}: {backends}.",
+        fix="Use a multiple of what the kernels take.",
+        override="inference.block_size=128",
+    ),
+    Failure(
         id="vllm-port-is-a-uri",
         kind="config",
         signs=(sign("appears to be a URI. ", r"VLLM_PORT '(?P<value>[^']*)' appears to be a URI"),),
