@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,28 +76,31 @@ def answer_of(url: str, timeout_s: float = 60) -> int:
     return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=timeout_s, trust_env=False).status_code
 
 
-def stream(url: str) -> list[str]:
-    """Return the lines of a long answer."""
+def stream(url: str, began: Event | None = None) -> list[str]:
+    """Return the lines of a long answer; `began` is set when there is one."""
     request: dict[str, Any] = {"json": LONG | {"stream": True}, "timeout": START_S, "trust_env": False}
+    lines = []
     with httpx.stream("POST", f"{url}/v1/chat/completions", **request) as answer:
-        return [line for line in answer.iter_lines() if line]
+        for line in answer.iter_lines():
+            lines += [line] if line else []
+            if began is not None:
+                began.set()
+    return lines
 
 
-def wait_running(url: str, answers: Sequence[Future[list[str]]]) -> None:
-    """Wait until all of `answers` are under way."""
-
-    def are_running() -> bool:
-        assert not any(answer.done() for answer in answers), answers
-        return num_in_flight(url) > LONG["n"] * (len(answers) - 1)
-
-    wait_for(are_running)
+def begin_streams(pool: ThreadPoolExecutor, url: str, count: int) -> list[Future[list[str]]]:
+    """Ask for long answers; return when all of them are under way."""
+    events = [Event() for _ in range(count)]
+    answers = [pool.submit(stream, url, event) for event in events]
+    assert all(event.wait(START_S) for event in events)
+    return answers
 
 
-def num_in_flight(url: str) -> float:
-    """Return how many answers are produced, or wait to be."""
+def num_produced(url: str) -> float:
+    """Return how many answers are produced to their last token."""
     text = httpx.get(f"{url}/metrics", trust_env=False, timeout=START_S).text
-    names = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(names))
+    lines = [line for line in text.splitlines() if line.startswith("vllm:request_success_total{")]
+    return sum(float(line.split()[-1]) for line in lines)
 
 
 def test_a_stopped_engine_is_called_hung_and_a_busy_one_is_not(restarted: Launched) -> None:
@@ -106,8 +110,7 @@ def test_a_stopped_engine_is_called_hung_and_a_busy_one_is_not(restarted: Launch
         assert [answer.result()[-1] for answer in slow] == ["data: [DONE]"] * 4
         assert "hung" not in restarted.names
 
-        cut = pool.submit(stream, url)
-        wait_running(url, [cut])
+        (cut,) = begin_streams(pool, url, 1)
         engine = engine_of(restarted)
         restarted.kill(engine.pid, number=signal.SIGSTOP)
         restarted.launch.wait_for(lambda: "hung" in restarted.names)
@@ -153,8 +156,7 @@ def test_long_answers_finish_before_a_stop(launch_real: LaunchReal) -> None:
     one = launch_real()
     url = one.wait_ready()
     with ThreadPoolExecutor() as pool:
-        answers = [pool.submit(stream, url) for _ in range(3)]
-        wait_running(url, answers)
+        answers = begin_streams(pool, url, 3)
         one.kill(one.launch.process.pid, number=signal.SIGTERM)
 
         assert [answer.result()[-1] for answer in answers] == ["data: [DONE]"] * 3
@@ -166,9 +168,9 @@ def test_long_answers_finish_before_a_stop(launch_real: LaunchReal) -> None:
 def test_a_client_that_never_reads_its_answer_is_cut_off_at_the_deadline(launch_real: LaunchReal) -> None:
     one = launch_real("server.drain_timeout_s=1")
     url = one.wait_ready()
+    before = num_produced(url)
     with unread_stream(url):
-        wait_for(lambda: num_in_flight(url))
-        wait_for(lambda: not num_in_flight(url), START_S)  # all of it was produced, and waits to be read
+        wait_for(lambda: num_produced(url) == before + LONG["n"], START_S)  # and now all of it waits to be read
         one.kill(one.launch.process.pid, number=signal.SIGTERM)
 
         assert one.launch.exit_code() == 143
@@ -189,8 +191,7 @@ def test_a_serving_server_is_drained_and_ended_with_its_launcher(launch_real: La
     one = launch_real()
     url = one.wait_ready()
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(stream, url)
-        wait_for(lambda: num_in_flight(url))
+        (answer,) = begin_streams(pool, url, 1)
         one.kill(one.launch.process.pid)
 
         assert answer.result()[-1] == "data: [DONE]"

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,7 +15,7 @@ import pytest
 
 from mixvllm import Server
 from mixvllm.errors import PortInUse, ServerDied, ServerFailed
-from tests.engine.test_faults import LONG, num_in_flight, stream
+from tests.engine.test_faults import LONG, begin_streams
 from tests.engine.warm_servers import ONE_PROCESS, TWO_WORKERS, Start, serving
 from tests.faults.nothing_left import Witness, assert_nothing_left
 from tests.faults.strangers import listener
@@ -48,13 +48,6 @@ def until_failed(act: Callable[[], None]) -> ServerFailed:
 
     wait_for(fails, 60)
     return failures[0]
-
-
-def long_answer(pool: ThreadPoolExecutor, server: Server) -> Future[list[str]]:
-    """Begin an answer that takes seconds; return when it is being produced."""
-    answer = pool.submit(stream, server.url)
-    wait_for(lambda: num_in_flight(server.url) > 0)
-    return answer
 
 
 def test_an_engine_that_is_killed_while_it_loads_fails_the_start(start_warm: Start, demo_model: Path) -> None:
@@ -103,7 +96,7 @@ def test_a_drain_ends_at_its_deadline(start_warm: Start, demo_model: Path) -> No
     server.wait_ready()
     witness.note()
     with ThreadPoolExecutor() as pool:
-        answer = long_answer(pool, server)
+        (answer,) = begin_streams(pool, server.url, 1)
         began = time.monotonic()
         server.stop()
         took_s = time.monotonic() - began

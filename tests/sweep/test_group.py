@@ -135,8 +135,8 @@ def test_a_server_whose_interpreter_cannot_be_forked_is_started_cold_and_the_rea
 def test_a_server_that_dies_is_started_once_more_and_the_repeat_is_done_again(
     make_group: StartGroup, tmp_path: Path
 ) -> None:
-    script = {"starts_file": str(tmp_path / "starts"), "by_start": [{"die_after_ready_s": 0.3}, {}]}
-    group = make_group("workload.seed=1,2", command("sleep 0.6"), **script)
+    script = {"starts_file": str(tmp_path / "starts"), "by_start": [{"die_after_ready_s": 1}, {}]}
+    group = make_group("workload.seed=1,2", command("sleep 2"), **script)
     group.run()
 
     assert group.verdicts() == ["ok", "ok"]
@@ -147,9 +147,9 @@ def test_a_server_that_dies_is_started_once_more_and_the_repeat_is_done_again(
 def test_a_point_whose_server_dies_twice_has_failed_and_the_next_point_goes_on(
     make_group: StartGroup, tmp_path: Path
 ) -> None:
-    dying = {"die_after_ready_s": 0.3, "die_by_signal": 9}
+    dying = {"die_after_ready_s": 1, "die_by_signal": 9}
     script = {"starts_file": str(tmp_path / "starts"), "by_start": [dying, dying, {}]}
-    group = make_group("workload.seed=1,2", "workload.repeats=2", command("sleep 0.6"), **script)
+    group = make_group("workload.seed=1,2", "workload.repeats=2", command("sleep 2"), **script)
     group.run()
 
     records = group.records()
