@@ -1,0 +1,69 @@
+"""The real Slurm of these tests. In CI a missing one is a failure, elsewhere these tests are skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster, ClusterFailed, missing_packages
+from tests.slurm.configuration import Options
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one process run all tests of this folder, with one cluster."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
+StartCluster = Callable[..., Cluster]
+"""Starts a cluster with the given `Options`; see the fixture `start_cluster`."""
+
+
+@pytest.fixture(scope="session")
+def slurm_packages() -> None:
+    """Have what a cluster needs installed."""
+    missing = missing_packages()
+    if missing:
+        what = f"needs Slurm: apt-get install --no-install-recommends {' '.join(missing)}"
+        if os.environ.get("CI"):
+            raise ClusterFailed(what)
+        pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(slurm_packages: None) -> Iterator[Cluster]:
+    """The cluster that tests share; use the fixture `slurm`."""
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm(shared_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster of two nodes with 16 CPUs and 8 GPUs each, which the environment leads to; idle at the end."""
+    _lead_to(shared_cluster, monkeypatch)
+    yield shared_cluster
+    shared_cluster.reset()
+
+
+@pytest.fixture
+def start_cluster(slurm_packages: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartCluster]:
+    """Return a function that starts another cluster, which the environment leads to then."""
+    with ExitStack() as clusters:
+
+        def start(**options: object) -> Cluster:
+            cluster = clusters.enter_context(Cluster(Options(**options)))  # type: ignore[arg-type]
+            _lead_to(cluster, monkeypatch)
+            return cluster
+
+        yield start
+
+
+def _lead_to(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() - cluster.environment.keys():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
