@@ -21,6 +21,11 @@ def runs_folder() -> Path:
     return cache_folder() / "runs"
 
 
+def submissions_folder() -> Path:
+    """Return where it is written for which sweeps and runs this user has submitted jobs, and where those are."""
+    return cache_folder() / "submissions"
+
+
 def private_tmp() -> Path:
     """Return the folder for temporary files of all launchers of this user, mode 0700, with a short path.
 

@@ -17,6 +17,7 @@ from mixvllm.machine.folders import private_tmp, runs_folder
 from mixvllm.machine.ports import lease_port
 from mixvllm.runs.files import write_text
 from mixvllm.runs.folder import RunFolder
+from mixvllm.runs.job import job_of_environment
 from mixvllm.runs.journal import Journal, Observer
 from mixvllm.runs.registry import find_runs, host_name, register
 from mixvllm.runs.secrets import known_secrets
@@ -116,6 +117,7 @@ def run_facts(config: ServeConfig) -> dict[str, Any]:
         "boot_id": boot_id(),
         "supervisor": own and own._asdict(),
         "detached": bool(getattr(config, "detach", False)),
+        "job": job_of_environment(os.environ),
     }
 
 

@@ -139,6 +139,10 @@ class Cluster:
         self._start_node(name)
         self._wait(f"node {name}", lambda: self.node_state(name) == "idle", _UP_S)
 
+    def kill_controller(self) -> None:
+        """Kill slurmctld; jobs go on, and nobody can be asked about them."""
+        self._daemons.pop("slurmctld").kill()
+
     def drain(self, name: str) -> None:
         """Have a node finish its jobs and take no more."""
         self.run("scontrol", "update", f"NodeName={name}", "State=DRAIN", "Reason=drained")
