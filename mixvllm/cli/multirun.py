@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixvllm.cli.arguments import Arguments
-from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
+from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.search import run_search
+from mixvllm.cli.slurm import run_slurm_sweep
 from mixvllm.cli.stock_launcher import run_with_hydra
+from mixvllm.cli.sweep_end import done_before, remarks, show_results
 from mixvllm.cli.sweep_screen import SweepScreen
-from mixvllm.cli.sweeping import place, say, short, sweep_folder, works_of
-from mixvllm.config.load.launcher import LOCAL, launcher_name, local_launcher
+from mixvllm.cli.sweeping import place, say, sweep_folder, works_of
+from mixvllm.config.load.launcher import launcher_kind, local_launcher
 from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.server.signals import StopSignals
@@ -22,9 +24,8 @@ from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.local import LocalLauncher
 from mixvllm.sweep.plan import Plan, make_plan
-from mixvllm.sweep.plan_record import Repeat, missing, write_plan
-from mixvllm.sweep.result_lines import table_lines
-from mixvllm.sweep.results import Results, write_results
+from mixvllm.sweep.plan_record import missing, write_plan
+from mixvllm.sweep.results import write_results
 from mixvllm.sweep.search.space import asks_for_search
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.workers import Workers, await_earlier
@@ -47,7 +48,10 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
     if asks_for_search(arguments.overrides):
         return run_search(arguments, goes_on_in)
     is_dry_run = _is_true(arguments.overrides, "dry_run")
-    if launcher_name(arguments.overrides) != LOCAL and not is_dry_run:
+    kind = launcher_kind(arguments.overrides, arguments.config_dirs)
+    if kind == "slurm":
+        return run_slurm_sweep(arguments, goes_on_in)
+    if kind == "hydra" and not is_dry_run:
         return run_with_hydra(arguments)
     with Draft() as draft:
         plan = make_plan(arguments.overrides, arguments.config_dirs, draft=draft, say=say)
@@ -80,10 +84,10 @@ def _show_plan(plan: Plan) -> int:
 def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:
     repeats = list(missing(plan.points, folder, plan.settings.rerun))
     works = works_of(plan, repeats)
-    for line in _remarks(plan, len(repeats)):
+    for line in remarks(plan, len(repeats)):
         say(line)
     possible, slots = place(plan, works, folder, options)
-    done = _done(plan, folder, repeats)
+    done = done_before(plan, folder, repeats)
     with StopSignals() as signals:
         screen = SweepScreen(plan.points, done, num_servers=len(works), num_slots=slots.capacity)
         fail_fast, infeasible = plan.settings.fail_fast, Infeasible(folder) if plan.settings.skip_infeasible else None
@@ -98,40 +102,4 @@ def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:
             written = write_results(folder)
         if written.remark:
             say(written.remark)
-        return _show_results(written.results, folder, signals)
-
-
-def _remarks(plan: Plan, num_left: int) -> list[str]:
-    """Return what a user should know before the start, in a few lines."""
-    num_repeats = sum(point.num_repeats for point in plan.points)
-    skipped = [f"left out, not valid: {plan.num_invalid} points; dry_run=true shows why"] if plan.num_invalid else []
-    done = [f"{num_repeats - num_left} repeats are done already; {num_left} are left"]
-    return [
-        f"{len(plan.points)} points on {plan.num_servers} servers ({plan.num_starts_saved} starts saved)",
-        *skipped,
-        *(done if num_left < num_repeats else []),
-    ]
-
-
-def _done(plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat]) -> list[dict[str, object]]:
-    """Return the records that stay as they are."""
-    again = {(repeat.point.content_hash, repeat.number) for repeat in repeats}
-    records = [record for point in plan.points for record in folder.read_repeats(point.content_hash)]
-    return [record for record in records if (record["point"], record["repeat"]) not in again]
-
-
-def _show_results(results: Results, folder: SweepFolder, signals: StopSignals) -> int:
-    width = shutil.get_terminal_size().columns
-    sys.stdout.write("\n".join([*table_lines(results, width), "", f"results  {short(folder.results_csv)}"]) + "\n")
-    sys.stdout.flush()
-    verdicts = {row["verdict"] for row in results.rows}
-    is_whole = all(row["num_ok"] == row["num_repeats"] for row in results.summaries)
-    resume = f"mixvllm resume {short(folder.path)}"
-    if signals.exit_code is not None:
-        say(f"stopped; what is done is kept. To go on: {resume}")
-        return signals.exit_code
-    if verdicts & {"failed", "invalid"}:
-        say(f"to try again what failed: {resume} sweep.rerun=failed")
-    elif not is_whole:
-        say(f"not all is measured. To go on: {resume}")
-    return EXIT_OK if is_whole else EXIT_FAILED
+        return show_results(written.results, folder, signals)

@@ -139,6 +139,8 @@ class GroupRunner:
         measured = self._meter.measure(point, up.service.server, self._folder.point_folder(content_hash), number - 1)
         if measured.error is not None:
             raise measured.error
+        if measured.verdict != "ok":  # a stop may have reached the load generator, too
+            self._raise_if_stopped()
         facts = {
             "start": up.start,
             "server_run": up.folder.name,

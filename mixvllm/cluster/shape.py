@@ -1,0 +1,105 @@
+"""What a job takes of the cluster: nodes, GPUs, cores, memory and time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from mixvllm.config.schema import ExperimentConfig
+from mixvllm.config.schema.launcher import SlurmLauncherConfig
+from mixvllm.machine import GIB
+from mixvllm.machine.memory import read_model_files
+from mixvllm.machine.preflight.weights import model_folder
+
+_STEPS_MIN = (30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10080)
+"""Times that jobs ask for, so that groups which differ by a few minutes are one array."""
+_REPEAT_S = 600.0  # of a repeat whose length nobody can tell before; one that is longer is not lost, but repeated
+_BASE_CORES = 4  # vLLM's API server and engine, the load generator, and this program
+_CORES_PER_GPU = 2  # a worker, and what it starts
+_BASE_MEMORY_GIB = 16  # the same, and compiled code
+_MEMORY_STEP_GIB = 16
+
+
+@dataclass(frozen=True)
+class JobShape:
+    """What one job takes; jobs of one shape are one array.
+
+    Args:
+        num_nodes: machines.
+        gpus_per_node: 0 where the engine runs on the CPU.
+        cpus_per_task: cores of each node.
+        mem_gb: of each node; None = what the cluster gives.
+        timeout_min: minutes.
+    """
+
+    num_nodes: int
+    gpus_per_node: int
+    cpus_per_task: int
+    mem_gb: float | None
+    timeout_min: int
+
+
+def shape_of(
+    config: ExperimentConfig,
+    options: SlurmLauncherConfig,
+    environment: Mapping[str, str],
+    *,
+    num_repeats: int,
+    is_cpu: bool,
+) -> JobShape:
+    """Return what a job takes that starts the server of `config` and measures on it.
+
+    Args:
+        config: validated.
+        options: win where they are not `auto`.
+        environment: of this process; tells where models are kept.
+        num_repeats: measurements of the job.
+        is_cpu: whether the engine runs on the CPU.
+    """
+    num_gpus = 0 if is_cpu else config.inference.num_gpus
+    return JobShape(
+        num_nodes=1,
+        gpus_per_node=num_gpus if options.gpus_per_node == "auto" else options.gpus_per_node,
+        cpus_per_task=_cores(config, options),
+        mem_gb=_memory_gb(config, environment) if options.mem_gb == "auto" else options.mem_gb,
+        timeout_min=_timeout_min(config, num_repeats) if options.timeout_min == "auto" else options.timeout_min,
+    )
+
+
+def _cores(config: ExperimentConfig, options: SlurmLauncherConfig) -> int:
+    if options.cpus_per_task != "auto":
+        return options.cpus_per_task
+    return _BASE_CORES + _CORES_PER_GPU * config.inference.num_gpus
+
+
+def _memory_gb(config: ExperimentConfig, environment: Mapping[str, str]) -> float | None:
+    """Return room for the weights on their way to the GPUs, or for good on a CPU; None where their size is unknown."""
+    weights_gib = _weights_gib(config, environment)
+    if weights_gib is None:
+        return None
+    return float(ceil((_BASE_MEMORY_GIB + 1.25 * weights_gib) / _MEMORY_STEP_GIB) * _MEMORY_STEP_GIB)
+
+
+def _weights_gib(config: ExperimentConfig, environment: Mapping[str, str]) -> float | None:
+    """Return the size of all weights, from the model's files where they are here, else as the catalogue says."""
+    folder = model_folder(config, environment)
+    if folder is None:
+        return config.model.weights_gib
+    try:
+        size = read_model_files(folder).total_size
+    except (OSError, ValueError):  # the preflight says so, where the server is started
+        size = None
+    return size / GIB if size is not None else config.model.weights_gib
+
+
+def _timeout_min(config: ExperimentConfig, num_repeats: int) -> int:
+    needed_s = config.server.ready_timeout_s + num_repeats * _repeat_s(config)
+    needed_min = ceil(needed_s / 60)
+    return _STEPS_MIN[min(bisect_left(_STEPS_MIN, needed_min), len(_STEPS_MIN) - 1)]
+
+
+def _repeat_s(config: ExperimentConfig) -> float:
+    limit_s = config.workload.timeout_s
+    return _REPEAT_S if limit_s is None else min(_REPEAT_S, limit_s)

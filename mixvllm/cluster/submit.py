@@ -1,0 +1,103 @@
+"""From groups to arrays of jobs: bucketed by what they take, written whole, then submitted."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mixvllm.cluster.array_folder import ArrayFolder, Element, arrays_of
+from mixvllm.cluster.script import script_text
+from mixvllm.cluster.shape import JobShape
+from mixvllm.cluster.slurm import run_slurm
+from mixvllm.cluster.submission import Array, write_submission
+from mixvllm.config.schema.launcher import SlurmLauncherConfig
+from mixvllm.errors import MixvllmError
+from mixvllm.runs.files import write_json, write_text
+from mixvllm.runs.journal import SCHEMA_VERSION
+
+_SBATCH_S = 60.0  # a controller with much to do answers late
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs that are one array.
+
+    Args:
+        shape: of each job.
+        elements: what each does, shape (n,).
+    """
+
+    shape: JobShape
+    elements: tuple[Element, ...]
+
+
+class SubmitFailed(MixvllmError):
+    """Slurm did not take an array; what it took before stays."""
+
+
+def batches_of(jobs: Sequence[tuple[JobShape, Element]], max_array_size: int) -> list[Batch]:
+    """Return the jobs of each shape together, in their order, in as many arrays as Slurm's limit takes.
+
+    Args:
+        jobs: shape and work of each.
+        max_array_size: elements that one array may have.
+    """
+    by_shape: dict[JobShape, list[Element]] = {}
+    for shape, element in jobs:
+        by_shape.setdefault(shape, []).append(element)
+    return [
+        Batch(shape, tuple(elements[first : first + max_array_size]))
+        for shape, elements in by_shape.items()
+        for first in range(0, len(elements), max_array_size)
+    ]
+
+
+def names_of(num_arrays: int, now: datetime | None = None) -> Iterator[str]:
+    """Yield the names of the arrays that are submitted together; those of later ones sort behind them."""
+    stem = f"{now or datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
+    return (f"{stem}-{number:03}" for number in range(num_arrays))
+
+
+def write_arrays(work: Path, batches: Sequence[Batch], options: SlurmLauncherConfig, name: str) -> list[ArrayFolder]:
+    """Write all that the jobs of `batches` need, so that nothing is missing, or changes, once they are submitted.
+
+    Args:
+        work: folder of the sweep, or of the run; its points are frozen there.
+        options: of the launcher.
+        name: of the jobs, where the options give none.
+    """
+    folders = []
+    for batch, array_name in zip(batches, names_of(len(batches)), strict=True):
+        folder = ArrayFolder.create(work, array_name)
+        folder.write_elements(batch.elements, options.max_requeues)
+        write_text(folder.script, script_text(folder, batch.shape, len(batch.elements), options, name), mode=0o700)
+        folders.append(folder)
+    return folders
+
+
+def submit(folders: Sequence[ArrayFolder], cluster: str) -> list[str]:
+    """Submit arrays that were written to the cluster of that name, one by one; return their ids, shape (n,).
+
+    Raises:
+        SubmitFailed: Slurm refused one, or does not answer; those before it are in the queue.
+    """
+    ids: list[str] = []
+    for folder in folders:
+        try:
+            answer = run_slurm(["sbatch", "--parsable", str(folder.script)], timeout_s=_SBATCH_S)
+        except MixvllmError as error:
+            raise SubmitFailed(_refusal(error, folder, ids)) from error
+        ids.append(answer.strip().partition(";")[0])
+        write_json(folder.array, {"schema": SCHEMA_VERSION, "job_id": ids[-1]})
+        known = [(one, len(one.read_elements()[0])) for one in arrays_of(folder.work)]
+        write_submission(folder.work, cluster, [Array(one.job_id or "", number) for one, number in known])
+    return ids
+
+
+def _refusal(error: MixvllmError, folder: ArrayFolder, ids: Sequence[str]) -> str:
+    before = f"; submitted before: {', '.join(ids)}" if ids else "; nothing was submitted"
+    lines = [str(error).strip(), f"  script: {folder.script}{before}", f"  next: mixvllm resume {folder.work}"]
+    return "\n".join(lines)
