@@ -23,6 +23,12 @@ from mixvllm.server.processes import ProcessId, boot_id, is_alive
 LOST = "lost"
 """The state of a run that has ended without anybody to record it."""
 
+DONE = "done"
+"""The state of what was submitted when all of it has ended well."""
+
+UNKNOWN = "unknown"
+"""The state of what only Slurm could tell of, which does not answer."""
+
 UNREADABLE = "unreadable"
 """The state of a run whose record tells nothing, or could be somebody else's; nothing is done to it."""
 
@@ -42,7 +48,8 @@ class RunState:
 
     Args:
         folder: of the run.
-        state: `starting`, `ready`, `draining`, `hung`, `stopped`, `failed`, `lost`, or `unreadable`.
+        state: `starting`, `ready`, `draining`, `hung`, `stopped`, `failed`, `lost`, or `unreadable`; of what Slurm runs
+            also `pending`, `running`, `done` or `unknown`.
         cause: one line; of a failure, of being lost or unreadable, or why it drains.
         is_remote: whether it is on another machine, so that only its record is known.
         supervisor: the launcher that watches it; this and the next two are None where they are not of this machine, or
@@ -73,7 +80,7 @@ class RunState:
     @property
     def has_ended(self) -> bool:
         """Whether it will not serve any more, as far as anybody knows."""
-        return self.state in (*ENDED, LOST, UNREADABLE)
+        return self.state in (*ENDED, DONE, LOST, UNREADABLE)
 
     @property
     def host(self) -> str:
@@ -82,8 +89,8 @@ class RunState:
 
     @property
     def phase(self) -> str | None:
-        """What a start is at; None in any other state."""
-        return self.text("phase") if self.state == "starting" else None
+        """What a start, or a job, is at; None in any other state."""
+        return self.text("phase") if self.state in ("starting", "pending", "running") else None
 
     @property
     def ended_at(self) -> datetime | None:

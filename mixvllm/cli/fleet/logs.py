@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
-from mixvllm.cli.fleet.words import close_stdout, end_of, plain, remark
+from mixvllm.cli.fleet.words import close_stdout, end_of, plain, remark, state_words
+from mixvllm.cluster.fleet import Fleet
+from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.runs.folder import RunFolder
-from mixvllm.server.fleet import RunState, find_run, look_at
+from mixvllm.server.fleet import RunState
 
 _BLOCK_BYTES = 1 << 16
 _MAX_EVENT_BYTES = 1 << 20
@@ -32,12 +34,16 @@ def show_log(run: str, *, follow: bool = False, num_lines: int = 50, events: boo
     """Print the end of a run's log, or of its events, as it is; off a terminal byte for byte.
 
     Args:
-        run: what `resolve_run` takes.
+        run: what `Fleet.find_run` takes; of what was submitted, the run that lives, or began last.
         follow: whether to go on with what comes, over all new starts, until the run has ended; tells then how it did.
         num_lines: last lines to begin with.
         events: what happened to the run, instead of what the server printed.
     """
-    state = find_run(run)
+    fleet = Fleet()
+    try:
+        state = _begun(fleet, fleet.find_run(run), follow=follow)
+    except KeyboardInterrupt:
+        return EXIT_OK
     path = state.folder.events if events else state.folder.server_log
     if not path.exists() and not follow:
         return _tell_missing(state, path)
@@ -45,7 +51,7 @@ def show_log(run: str, *, follow: bool = False, num_lines: int = 50, events: boo
     try:
         offset = _show(path, _start_of_last(path, num_lines), form)
         if follow:
-            _follow(state.folder, path, offset, form)
+            _follow(fleet, state.folder, path, offset, form)
     except KeyboardInterrupt:
         return EXIT_OK
     except BrokenPipeError:
@@ -57,15 +63,27 @@ def _tell_missing(state: RunState, path: Path) -> int:
     if state.has_ended:
         remark(f"error: there is no {path}\n{end_of(state)}")
         return EXIT_FAILED
-    remark(
-        f"{state.name} has printed nothing yet: it is {state.state}\n  next: mixvllm logs {state.name} -f waits for it"
-    )
+    remark(f"{state.name} has printed nothing yet: it is {state_words(state)}")
+    remark(f"  next: mixvllm logs {state.name} -f waits for it")
     return EXIT_OK
 
 
-def _follow(folder: RunFolder, path: Path, offset: int, form: Form) -> None:
+def _begun(fleet: Fleet, state: RunState, *, follow: bool) -> RunState:
+    """Return the run whose log is meant, once there is one, where it is waited for."""
+    while isinstance(state, SubmittedState):
+        runs = fleet.runs_of(state)
+        if runs:
+            return next((run for run in runs if not run.has_ended), runs[0])
+        if state.has_ended or not follow:
+            return state
+        time.sleep(_TICK_S)
+        state = fleet.look_at(state.folder)
+    return state
+
+
+def _follow(fleet: Fleet, folder: RunFolder, path: Path, offset: int, form: Form) -> None:
     while True:
-        state = look_at(folder)  # before the file, so that nothing of a run that has ended is missed
+        state = fleet.look_at(folder)  # before the file, so that nothing of a run that has ended is missed
         offset = _show(path, offset, form)
         if state.has_ended:
             remark(end_of(state))

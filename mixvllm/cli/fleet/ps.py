@@ -12,7 +12,9 @@ from typing import Any
 from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.fleet.load import Load, load_of
 from mixvllm.cli.fleet.words import Column, coloured, duration, remark, say, state_words, table, width_of
-from mixvllm.server.fleet import RunState, look_at_all
+from mixvllm.cluster.fleet import Fleet, job_id_of
+from mixvllm.cluster.submitted import SubmittedState
+from mixvllm.server.fleet import UNKNOWN, RunState
 
 _SHOWN_FOR_S = 24 * 3600.0
 """Since its end: for this long a run is in the list unasked."""
@@ -38,7 +40,7 @@ def show_runs(*, everything: bool = False, as_json: bool = False) -> int:
         everything: whether to list all that have ended, too.
         as_json: print a list of objects, one for each run.
     """
-    known = look_at_all()
+    known = Fleet().look_at_all()
     states = [state for state in known if everything or _is_recent(state)]
     if as_json:
         say(json.dumps([_record(state, load_of(state)) for state in states], indent=2, ensure_ascii=False))
@@ -55,8 +57,11 @@ def show_runs(*, everything: bool = False, as_json: bool = False) -> int:
 def _print(states: list[RunState]) -> None:
     rows = [_row(state, load_of(state)) for state in states]
     heading, *lines = table(_COLUMNS, rows, width_of(sys.stdout))
+    unknown = dict.fromkeys(state.cause for state in states if state.state == UNKNOWN and state.cause)
     shown = (coloured(line, state.state, sys.stdout) for line, state in zip(lines, states, strict=True))
     say("\n".join([heading, *shown]))
+    for cause in unknown:
+        remark(f"unknown: {cause}")
 
 
 def _row(state: RunState, load: Load) -> list[str]:
@@ -79,7 +84,9 @@ def _row(state: RunState, load: Load) -> list[str]:
 def _state(state: RunState) -> str:
     """Return the state of a run, and what is remarkable about it."""
     orphans = f"{state.num_orphans} orphan{'' if state.num_orphans == 1 else 's'}" if state.num_orphans else None
-    where = f"on {state.host}" if state.is_remote else None
+    job_id = None if state.has_ended else job_id_of(state)
+    where = f"on {state.host}" if state.is_remote or job_id else None
+    where = f"job {job_id} {where}" if job_id else where
     return ", ".join(filter(None, (state_words(state), orphans, where)))
 
 
@@ -119,6 +126,8 @@ def _record(state: RunState, load: Load) -> dict[str, Any]:
         **{name: state.record.get(name) for name in taken},
         "is_remote": state.is_remote,
         "num_orphans": state.num_orphans,
+        "job": state.record.get("job"),
+        "jobs": [asdict(element) for element in state.elements] if isinstance(state, SubmittedState) else None,
         "up_s": None if up is None else round(up, 1),
         **asdict(load),
     }

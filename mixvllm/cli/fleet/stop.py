@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.fleet.words import end_of, remark, say, state_words
+from mixvllm.cluster.fleet import Fleet, job_id_of
+from mixvllm.cluster.queue import cancel
+from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.runs.registry import LAST
-from mixvllm.server.fleet import LOST, RunState, find_run, look_at_all
+from mixvllm.server.fleet import LOST, UNKNOWN, RunState, look_at_all
 from mixvllm.server.processes import describe
-from mixvllm.server.stopping import living, stop_runs
+from mixvllm.server.stopping import NotStoppable, living, stop_runs
+
+_TICK_S = 0.2
 
 
 def stop(
@@ -19,7 +26,7 @@ def stop(
     """Stop `runs` and say how each has ended; return 1 where something is left.
 
     Args:
-        runs: what `resolve_run` takes; none = the last one.
+        runs: what `Fleet.find_run` takes; none = the last one. What is in jobs of Slurm is cancelled there.
         everything: every run of this machine instead.
         timeout_s: seconds to wait; None = as long as it takes.
         is_forced: whether requests in flight are given up.
@@ -30,32 +37,74 @@ def stop(
     """
     if runs and everything:
         raise ConfigError([Fault("--all", "means every run; name runs, or give --all")])
-    states = _all_here() if everything else _named(runs or [LAST])
+    fleet = Fleet()
+    states = _all_here() if everything else _named(fleet, runs or [LAST])
     if not states:
         say("no run is left to stop")
         return EXIT_OK
+    in_jobs = [state for state in states if _is_in_job(state)]
+    here = [state.folder for state in states if not _is_in_job(state)]
+    _check(in_jobs)
     for state in states:
         remark(_beginning(state, is_forced=is_forced))
-    ends = stop_runs([state.folder for state in states], timeout_s=timeout_s, is_forced=is_forced)
-    num_left = sum(map(_is_left, ends))
+    deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
+    cancel(job_id for state in in_jobs for job_id in _unfinished_jobs(state))
+    ends = stop_runs(here, timeout_s=timeout_s, is_forced=is_forced) if here else []
+    num_left = sum(map(_is_left, ends)) + sum(map(_is_left, _await_jobs(fleet, in_jobs, deadline)))
     return EXIT_FAILED if num_left else EXIT_OK
 
 
+def _is_in_job(state: RunState) -> bool:
+    return isinstance(state, SubmittedState) or job_id_of(state) is not None
+
+
+def _check(states: Sequence[RunState]) -> None:
+    for state in states:
+        if state.state == UNKNOWN:
+            raise NotStoppable(
+                f"{state.name}: {state.cause}\n  next: try again when Slurm answers; nothing was stopped"
+            )
+
+
+def _unfinished_jobs(state: RunState) -> list[str]:
+    if isinstance(state, SubmittedState):
+        return state.unfinished_ids
+    job_id = job_id_of(state)
+    return [job_id] if job_id and not state.has_ended else []
+
+
+def _await_jobs(fleet: Fleet, states: Sequence[RunState], deadline: float) -> list[RunState]:
+    """Return the states when all have ended, or the time is up."""
+    fleet.forget()
+    while True:
+        now = [fleet.look_at(state.folder) for state in states]
+        if all(state.has_ended for state in now) or time.monotonic() >= deadline:
+            return now
+        time.sleep(_TICK_S)
+
+
 def _beginning(state: RunState, *, is_forced: bool) -> str:
-    if state.state == LOST or (state.has_ended and living(state)):
+    jobs = _unfinished_jobs(state)
+    if jobs:
+        what = f"{len(jobs)} jobs" if len(jobs) > 1 else f"job {jobs[0]}"
+        return f"stopping {state.name}: cancelling {what}"
+    if not _is_in_job(state) and (state.state == LOST or (state.has_ended and living(state))):
         return f"ending what is left of {state.name}: {state.cause}"
     if state.has_ended:
         return f"{state.name} has ended already"
     return f"stopping {state.name}" + ("" if is_forced else "; requests in flight finish first")
 
 
-def _named(runs: Sequence[str]) -> list[RunState]:
-    states = [find_run(run) for run in runs]
+def _named(fleet: Fleet, runs: Sequence[str]) -> list[RunState]:
+    states = [fleet.find_run(run) for run in runs]
     return list({state.folder: state for state in states}.values())
 
 
 def _all_here() -> list[RunState]:
-    states = [state for state in look_at_all() if not state.has_ended or state.state == LOST or living(state)]
+    found = [state for state in look_at_all() if not state.has_ended or state.state == LOST or living(state)]
+    states = [state for state in found if job_id_of(state) is None]
+    if len(states) < len(found):
+        remark(f"{len(found) - len(states)} runs are in jobs of Slurm and go on: mixvllm stop NAME cancels one's job")
     for state in states:
         if state.is_remote:
             remark(f"{state.name} runs on {state.host} and goes on: ssh {state.host} mixvllm stop {state.name}")
@@ -64,7 +113,7 @@ def _all_here() -> list[RunState]:
 
 def _is_left(state: RunState) -> bool:
     """Say how a run has ended; return whether it has not, or something of it is left."""
-    left = living(state)
+    left = [] if _is_in_job(state) else living(state)
     if state.has_ended and not left:
         say(end_of(state))
         return False
@@ -74,6 +123,8 @@ def _is_left(state: RunState) -> bool:
 
 
 def _advice(state: RunState) -> str:
+    if _is_in_job(state):
+        return f"\n  next: mixvllm wait {state.name} --stopped; Slurm kills what does not end by itself"
     if state.supervisor is None or state.has_ended:
         return "\n  next: mixvllm doctor --end"
     last = f"where its launcher does not react: kill -9 {state.supervisor.pid}, and its guardian ends the server"

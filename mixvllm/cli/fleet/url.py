@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import shlex
 from typing import Any
+from urllib.parse import urlsplit
 
 from mixvllm.cli.fleet.words import end_of, remark, say, state_words
+from mixvllm.cluster.fleet import Fleet, job_id_of
+from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.errors import MixvllmError
+from mixvllm.runs.registry import host_name
 from mixvllm.runs.trust import read_record
-from mixvllm.server.fleet import RunState, find_run
+from mixvllm.server.fleet import UNKNOWN, RunState
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class NotServing(MixvllmError):
@@ -18,17 +24,22 @@ class NotServing(MixvllmError):
 def show_url(run: str) -> int:
     """Print the lines that have OpenAI's clients use the server of `run`; for `eval`. The key itself is never in them.
 
+    A server on another machine is reached through a tunnel; the line that makes one is printed beside them.
+
     Raises:
         NotServing: it has no server that answers now.
     """
-    state = find_run(run)
-    is_there = not state.has_ended and state.folder.endpoint.exists()
+    fleet = Fleet()
+    state = _serving(fleet, fleet.find_run(run))
+    is_there = state.state != UNKNOWN and not state.has_ended and state.folder.endpoint.exists()
     endpoint = read_record(state.folder.endpoint) if is_there else None
     if endpoint is None or "api_base" not in endpoint:
         raise NotServing(_refusal(state))
     say(exports(endpoint))
     if state.is_remote:
         remark(f"# {state.name} runs on {state.host}; 127.0.0.1 means that machine")
+    if job_id_of(state) is not None:
+        remark(f"# it runs on {state.host}; from another machine, first: {tunnel(endpoint, state.host, host_name())}")
     return 0
 
 
@@ -36,6 +47,34 @@ def exports(endpoint: dict[str, Any]) -> str:
     """Return the lines for `endpoint`, as `endpoint.json` has it."""
     base, key = shlex.quote(str(endpoint["api_base"])), _key(endpoint.get("api_key"))
     return f"export OPENAI_BASE_URL={base}\nexport OPENAI_API_KEY={key}"
+
+
+def tunnel(endpoint: dict[str, Any], node: str, login: str) -> str:
+    """Return the command that has the port of `endpoint` on `node` answer as the same port of the user's machine.
+
+    Args:
+        login: the machine between the two.
+    """
+    parts = urlsplit(str(endpoint["api_base"]))
+    host, port = parts.hostname or "127.0.0.1", parts.port
+    if host in _LOOPBACK:  # there alone it is reached, so the way goes on to the node itself
+        return f"ssh -N -L {port}:{_bracketed(host)}:{port} -J {shlex.quote(login)} {shlex.quote(node)}"
+    return f"ssh -N -L {port}:{_bracketed(host)}:{port} {shlex.quote(login)}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _serving(fleet: Fleet, state: RunState) -> RunState:
+    """Return the run that serves, where `state` is of what was submitted and one alone does."""
+    if not isinstance(state, SubmittedState):
+        return state
+    ready = [run for run in fleet.runs_of(state) if run.state == "ready"]
+    if len(ready) > 1:
+        listed = "\n".join(f"    {run.name}  job {job_id_of(run)} on {run.host}" for run in ready)
+        raise NotServing(f"{len(ready)} servers of {state.name} serve\n{listed}\n  next: name one of them")
+    return ready[0] if ready else state
 
 
 def _key(reference: object) -> str:
@@ -48,5 +87,7 @@ def _key(reference: object) -> str:
 def _refusal(state: RunState) -> str:
     if state.has_ended:
         return f"nothing answers: {end_of(state)}\n  next: mixvllm ps shows what serves"
+    if state.state == UNKNOWN:
+        return f"whether {state.name} serves is not known: {state.cause}"
     what = f"{state.name} does not serve: it is {state_words(state)}"
     return f"{what}\n  next: mixvllm wait {state.name} --ready"

@@ -8,8 +8,10 @@ from typing import Literal
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.fleet.words import end_of, remark, say, state_words
+from mixvllm.cluster.fleet import Fleet
+from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.runs.folder import RunFolder
-from mixvllm.server.fleet import RunState, find_run, look_at
+from mixvllm.server.fleet import DONE, RunState
 
 _TICK_S = 0.1
 
@@ -20,13 +22,14 @@ def wait_for(run: str, goal: Goal = "ready", timeout_s: float | None = None) -> 
     """Return 0 when `run` is what it is waited for, at once where it is that already; 1 where it failed, or is late.
 
     Args:
-        run: what `resolve_run` takes.
-        goal: `ready`, or `stopped`: ended by a stop rather than by a failure.
+        run: what `Fleet.find_run` takes; what was submitted is ready when a server of it is.
+        goal: `ready`, or `stopped`: ended by a stop rather than by a failure, or with all that was submitted done.
         timeout_s: seconds; None = for ever.
     """
-    folder = find_run(run).folder
-    state = _wait(folder, goal, math.inf if timeout_s is None else timeout_s)
-    if state.state == goal:
+    fleet = Fleet()
+    folder = fleet.find_run(run).folder
+    state = _wait(fleet, folder, goal, math.inf if timeout_s is None else timeout_s)
+    if _is_reached(state, goal):
         url = state.text("url")
         say(f"{state.name} is ready" + (f": {url}/v1" if url else "") if goal == "ready" else end_of(state))
         return EXIT_OK
@@ -38,10 +41,16 @@ def wait_for(run: str, goal: Goal = "ready", timeout_s: float | None = None) -> 
     return EXIT_FAILED
 
 
-def _wait(folder: RunFolder, goal: Goal, timeout_s: float) -> RunState:
+def _wait(fleet: Fleet, folder: RunFolder, goal: Goal, timeout_s: float) -> RunState:
     deadline = time.monotonic() + timeout_s
     while True:
-        state = look_at(folder)
-        if state.state == goal or state.has_ended or time.monotonic() >= deadline:
+        state = fleet.look_at(folder)
+        if goal == "ready" and isinstance(state, SubmittedState) and not state.has_ended:
+            state = next((run for run in fleet.runs_of(state) if run.state == "ready"), state)
+        if _is_reached(state, goal) or state.has_ended or time.monotonic() >= deadline:
             return state
         time.sleep(_TICK_S)
+
+
+def _is_reached(state: RunState, goal: Goal) -> bool:
+    return state.state == goal or (goal == "stopped" and state.state == DONE)

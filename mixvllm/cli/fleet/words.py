@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from mixvllm.server.fleet import LOST, UNREADABLE, RunState
+from mixvllm.cluster.submitted import SubmittedState
+from mixvllm.server.fleet import DONE, LOST, UNKNOWN, UNREADABLE, RunState
 
 _STYLES = {
     "ready": "32",
     "starting": "33",
+    "pending": "33",
+    "running": "32",
+    UNKNOWN: "31",
     "draining": "33",
     "hung": "31",
     "failed": "31",
@@ -127,10 +131,14 @@ def remark(text: str) -> None:
     sys.stderr.flush()
 
 
-_ENDS = {"stopped": "was stopped", "failed": "failed", LOST: "is lost", UNREADABLE: "is unreadable"}
+_ENDS = {"stopped": "was stopped", "failed": "failed", DONE: "is done", LOST: "is lost", UNREADABLE: "is unreadable"}
+_MAX_JOBS = 5
 
 
 def _evidence(state: RunState, failure: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(state, SubmittedState):
+        yield from _jobs(state)
+        return
     number = failure.get("line_number") if state.state == "failed" else None
     yield f"  log:  {state.folder.server_log}" + (f":{number}" if number else "")
     if state.state == LOST:
@@ -141,6 +149,15 @@ def _evidence(state: RunState, failure: Mapping[str, Any]) -> Iterator[str]:
         yield f"  try:  {failure['override']}"
     elif failure.get("fix"):
         yield f"  next: {failure['fix']}"
+
+
+def _jobs(state: SubmittedState) -> Iterator[str]:
+    ended = [element for element in state.elements if element.state in ("failed", LOST)]
+    for element in ended[:_MAX_JOBS]:
+        yield f"  job {element.job_id} {_ENDS[element.state]}: {plain(element.reason or 'without a word')}"
+    if len(ended) > _MAX_JOBS:
+        yield f"  and {len(ended) - _MAX_JOBS} more"
+    yield f"  next: mixvllm resume {state.folder.path}"
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:

@@ -1,0 +1,93 @@
+"""Commands on a run in a job of a real Slurm; its server is the fake one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mixvllm.cli.fleet.logs import show_log
+from mixvllm.cli.fleet.ps import show_runs
+from mixvllm.cli.fleet.stop import stop
+from mixvllm.cli.fleet.url import NotServing, show_url
+from mixvllm.cli.fleet.wait import wait_for
+from mixvllm.cluster.fleet import Fleet
+from mixvllm.cluster.submission import Array, write_submission
+from mixvllm.runs.job import NONCE_VARIABLE
+from mixvllm.server.fleet import RunState
+from tests.fakes.interpreter import make_interpreter
+from tests.slurm.cluster import Cluster
+
+NAME = "outputs"
+WAIT_S = 60.0
+
+
+def submit(slurm: Cluster, *options: str) -> str:
+    """Submit a job that serves; return its id."""
+    python = make_interpreter(Path("fake").absolute(), phase_s=0.005)
+    own = ["model=default", "model.name=some/model", f"server.python={python}", "preflight=off"]
+    command = shlex.join([sys.executable, "-m", "mixvllm.cli.app", "launch", *own])
+    outputs = Path(NAME).absolute()
+    outputs.mkdir(mode=0o700)
+    array = slurm.submit(f"{NONCE_VARIABLE}=x exec {command}", "--array=0-0", *options)
+    write_submission(outputs, "mini", [Array(array, 1)])
+    return f"{array}_0"
+
+
+def the_run() -> RunState:
+    return Fleet().find_run(next(Path(NAME).glob("*/*")).name)
+
+
+def test_a_run_in_a_job_is_waited_for_reached_and_stopped(slurm: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    job = submit(slurm)
+
+    assert wait_for(NAME, "ready", WAIT_S) == 0
+    assert show_url(NAME) == 0
+    base = shlex.split(capsys.readouterr().out.splitlines()[-2])[1].partition("=")[2]
+    assert httpx.get(f"{base}/models").status_code == 200
+    show_runs(as_json=True)
+    sweep, run = json.loads(capsys.readouterr().out)
+    assert (sweep["run"], sweep["state"], run["state"], run["job"]["job_id"]) == (NAME, "running", "ready", job)
+
+    assert stop([NAME], timeout_s=WAIT_S) == 0
+
+    assert (slurm.states()[job], the_run().has_ended) == ("CANCELLED", True)
+    assert not the_run().folder.endpoint.exists()
+
+
+def test_stopping_a_run_ends_its_job(slurm: Cluster) -> None:
+    job = submit(slurm)
+    wait_for(NAME, "ready", WAIT_S)
+
+    assert stop([the_run().name], timeout_s=WAIT_S) == 0
+
+    assert slurm.states()[job] == "CANCELLED"
+
+
+def test_a_job_that_waits_is_listed_with_its_reason_and_can_be_stopped(
+    slurm: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(slurm, "--hold")
+
+    show_runs()
+    assert "pending (JobHeldUser)" in capsys.readouterr().out
+    assert show_log(NAME) == 0
+    assert wait_for(NAME, "ready", timeout_s=0) == 1
+    assert stop(["last"], timeout_s=WAIT_S) == 0
+
+
+def test_a_run_whose_node_was_lost_serves_no_more(slurm: Cluster) -> None:
+    submit(slurm)
+    wait_for(NAME, "ready", WAIT_S)
+    run = the_run()
+    assert run.folder.endpoint.exists()
+
+    slurm.kill_node("n1")
+
+    assert Fleet().look_at(run.folder).has_ended
+    with pytest.raises(NotServing):
+        show_url(run.name)
