@@ -16,6 +16,7 @@ from mixvllm.cluster.array_folder import ArrayFolder, Element
 from mixvllm.cluster.job import ThisJob, own_surroundings, slot_of
 from mixvllm.cluster.signals import JobSignals
 from mixvllm.cluster.slurm import run_slurm
+from mixvllm.cluster.stopped_by import stopped_by
 from mixvllm.errors import EngineNotFound, MixvllmError, PreflightFailed
 from mixvllm.machine.preflight import run_preflight
 from mixvllm.runs.files import write_json
@@ -125,9 +126,8 @@ class ElementRunner:
             self._tell(write_repeat(sweep, element.server_key, content_hash, number, record_of(error)))
 
     def _tell(self, event: dict[str, Any]) -> None:
-        """Note what happens; a later start of this job takes over from one on a node that was lost, and still lives."""
-        current = (read_json(self._folder.job(self._job.index)) or {}).get("nonce")
-        if current not in (None, self._job.nonce):
+        """Note what happens, unless a later start of this job has taken over."""
+        if self._is_replaced():
             self._signals.ask_to_stop()
             return
         if event["event"] == "repeat_ended":
@@ -137,21 +137,31 @@ class ElementRunner:
             sys.stdout.write(f"{event.get('text') or _words(event)}\n")
             sys.stdout.flush()
 
+    def _is_replaced(self) -> bool:
+        """Whether a later start of this job runs: this one is on a node that was lost, and lives all the same."""
+        current = (read_json(self._folder.job(self._job.index)) or {}).get("nonce")
+        return current not in (None, self._job.nonce)
+
     def _end(self, max_requeues: int) -> int:
+        if self._is_replaced():
+            return 1
         if self._signals.is_time_up:
-            return self._requeue(max_requeues)
+            return self._requeue(max_requeues, "time is up")
         if self._signals.exit_code is not None:
-            self._record("stopped", "by scancel, preemption, or the end of its time")
+            stopper = stopped_by(self._job)
+            if stopper == "preempted":
+                return self._requeue(max_requeues, stopper)
+            self._record(stopper, "got a SIGTERM")
             return self._signals.exit_code
         self._record("failed" if self._is_failed else "done")
         return int(self._is_failed)
 
-    def _requeue(self, max_requeues: int) -> int:
+    def _requeue(self, max_requeues: int, cause: str) -> int:
         """Put the job back into the queue; Slurm ends this start of it."""
         if self._job.restart_count >= max_requeues:
-            self._record("given_up", f"time is up, and it was requeued {max_requeues} times before")
+            self._record("given_up", f"{cause}, and it was requeued {max_requeues} times before")
             return 1
-        self._record("requeued", "time is up")
+        self._record("requeued", cause)
         run_slurm(["scontrol", "requeue", self._job.job_id], timeout_s=_SLURM_S)
         return 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixvllm.cluster.array_folder import ArrayFolder, Element, arrays_of
-from mixvllm.cluster.queue import Job, read_queue
+from mixvllm.cluster.queue import Job, array_of, read_queue
 from mixvllm.runs.files import write_json
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.records import read_json
@@ -34,6 +34,11 @@ class SubmittedJob:
     index: int
     element: Element
     job_id: str
+
+    @property
+    def array_id(self) -> str:
+        """The id of the array."""
+        return array_of(self.job_id)
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,9 @@ class Follower:
         Raises:
             SlurmUnreachable: it does not answer.
         """
-        found = read_queue(job.job_id for job in self._jobs)
-        states = [_state(job, found.get(job.job_id)) for job in self._jobs]
+        found = read_queue(dict.fromkeys(id_ for job in self._jobs for id_ in (job.job_id, job.array_id)))
+        # What was cancelled before it ran is shown as the array that it is what is left of.
+        states = [_state(job, found.get(job.job_id) or found.get(job.array_id)) for job in self._jobs]
         for state in states:
             _record_end(state)
         return states

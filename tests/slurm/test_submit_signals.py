@@ -1,0 +1,143 @@
+"""What Slurm does to jobs that run: finished repeats stay, the others are measured later, nothing is left running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mixvllm.runs.files import write_json
+from tests.slurm.cluster import Cluster
+from tests.slurm.submitted import SubmitSweep, SubmittedSweep
+from tests.sweep.sweeps import command
+
+LONG = command("sleep 1.5")
+"""A load during which something can happen."""
+
+
+def begin(submit_sweep: SubmitSweep, *overrides: str, **script: object) -> tuple[SubmittedSweep, str, dict[str, Any]]:
+    """Submit a sweep of one server; return it, its job, and the record of its first repeat, when there is one."""
+    sweep = submit_sweep("workload.repeats=3", LONG, *overrides, **script)
+    (job,) = sweep.wait_submitted()
+    sweep.wait_records(1)
+    assert sweep.records(), sweep.launch.stderr
+    return sweep, job, sweep.records()[0]
+
+
+def numbers(sweep: SubmittedSweep) -> list[tuple[int, str]]:
+    return [(record["repeat"], record["verdict"]) for record in sweep.records()]
+
+
+ALL_OK = [(1, "ok"), (2, "ok"), (3, "ok")]
+
+
+def test_a_job_whose_time_is_nearly_up_goes_on_in_another_one(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep, job, first = begin(submit_sweep)
+
+    slurm.run("scancel", "--signal=USR2", job)
+
+    assert sweep.exit_code() == 0, sweep.launch.stderr + sweep.logs()
+    assert numbers(sweep) == ALL_OK
+    assert sweep.records()[0] == first
+    assert (sweep.job(job)["state"], sweep.job(job)["restart_count"]) == ("done", 1)
+    assert sorted(sweep.states()) == ["stopped", "stopped"]
+    assert slurm.left() == []
+
+
+def test_a_job_goes_back_into_the_queue_so_often_and_no_more(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep, job, _ = begin(submit_sweep, "hydra.launcher.max_requeues=0")
+
+    slurm.run("scancel", "--signal=USR2", job)
+
+    assert sweep.exit_code() == 1
+    assert sweep.job(job)["state"] == "given_up"
+    assert slurm.states()[job] == "FAILED"
+    assert len(numbers(sweep)) < 3
+    assert "mixvllm resume" in sweep.launch.stderr
+
+
+def test_a_cancelled_job_is_recorded_as_such_and_its_points_can_be_resumed(
+    slurm: Cluster, submit_sweep: SubmitSweep
+) -> None:
+    sweep, job, first = begin(submit_sweep)
+
+    slurm.run("scancel", job)
+
+    assert sweep.exit_code() == 1
+    assert sweep.job(job)["state"] == "cancelled"
+    assert sweep.states() == ["stopped"]
+    assert slurm.left() == []
+    assert len(numbers(sweep)) < 3
+
+    again = submit_sweep("workload.repeats=3", LONG)
+    assert again.exit_code() == 0, again.launch.stderr
+    assert numbers(again) == ALL_OK
+    assert again.records()[0] == first
+
+
+def test_a_job_that_was_cancelled_before_it_ran_is_recorded_as_such(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    for node in ("n1", "n2"):
+        slurm.drain(node)
+    sweep = submit_sweep()
+    (job,) = sweep.wait_submitted()
+
+    slurm.run("scancel", job)
+
+    assert sweep.exit_code() == 1
+    assert sweep.job(job)["state"] == "cancelled"
+
+
+def test_a_preempted_job_goes_on_later(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep, job, first = begin(submit_sweep, "hydra.launcher.nodelist=n1")
+
+    slurm.wait_state(slurm.preempt("n1"), "COMPLETED")
+
+    assert sweep.exit_code() == 0, sweep.launch.stderr + sweep.logs()
+    assert numbers(sweep) == ALL_OK
+    assert sweep.records()[0] == first
+    assert sweep.job(job)["restart_count"] == 1
+    assert slurm.left() == []
+
+
+def test_a_job_on_a_node_that_dies_goes_on_elsewhere(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep, job, first = begin(submit_sweep)
+    node = slurm.run("squeue", "-h", "-j", job, "-o", "%N").strip()
+
+    slurm.kill_node(node)
+
+    assert sweep.exit_code() == 0, sweep.launch.stderr + sweep.logs()
+    assert numbers(sweep) == ALL_OK
+    assert sweep.records()[0] == first
+    assert sweep.job(job)["restart_count"] == 1
+
+
+def test_a_job_that_somebody_requeues_goes_on_where_it_was(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep, job, first = begin(submit_sweep)
+
+    slurm.requeue(job)
+
+    assert sweep.exit_code() == 0, sweep.launch.stderr + sweep.logs()
+    assert numbers(sweep) == ALL_OK
+    assert sweep.records()[0] == first
+
+
+def test_a_start_that_another_one_has_taken_over_from_ends(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    """A node that Slurm has lost may go on for a while beside the one that has its jobs then."""
+    sweep, job, _ = begin(submit_sweep)
+    record = {**sweep.job(job), "nonce": "of another start"}
+
+    write_json(next(sweep.folder.path.glob("slurm/*/job-0.json")), record)
+
+    assert sweep.exit_code() == 1
+    assert sweep.job(job)["nonce"] == "of another start"
+    assert len(numbers(sweep)) < 3
+    assert slurm.left() == []
+
+
+def test_a_server_that_ignores_a_stop_is_killed_with_its_job(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep, job, _ = begin(submit_sweep, hang_on_term=True)
+
+    slurm.run("scancel", job)
+    slurm.wait_state(job, "CANCELLED")
+
+    assert sweep.exit_code() == 1
+    assert slurm.left() == []
+    assert {verdict for _, verdict in numbers(sweep)} == {"ok"}
