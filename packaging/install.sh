@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Make .venv in the repository root: mixvllm, what its development needs, and vLLM for this machine.
+# Root also gets Slurm for the tests, from Debian's or Ubuntu's packages.
 #
 #   packaging/install.sh
 #
 # Environment variables:
 #   MIXVLLM_ENGINE   cpu, vllm or none; unset: vllm where an NVIDIA GPU is visible, else cpu
+#   MIXVLLM_SLURM    none leaves Slurm out
 #   PYTHON           interpreter to build on, 3.11 or newer; unset: python3
 #   PIP_FIND_LINKS   local places for wheels, as pip reads it; uv is told the same
 #
@@ -102,6 +104,31 @@ install_cpu_packages() {
     return "$status"
 }
 
+lacks_slurm() {
+    local program
+    for program in munged slurmctld slurmd sbatch; do
+        PATH="$PATH:/usr/sbin:/sbin" type -P "$program" >/dev/null || return 0
+    done
+    return 1
+}
+
+# The tests start a cluster of their own as any user; Slurm's services are not needed, nor configured.
+install_slurm() {
+    local packages=(munge slurmctld slurmd slurm-client)
+    [[ ${MIXVLLM_SLURM:-} != none ]] && lacks_slurm || return 0
+    if ((EUID == 0)) && type -P apt-get >/dev/null; then
+        say "installing ${packages[*]}, for the tests with a real Slurm"
+        apt_install "${packages[@]}" && return
+    fi
+    say "no Slurm: tests/slurm is skipped, and fails in CI; to have it: apt-get install --no-install-recommends ${packages[*]}"
+}
+
+apt_install() { # packages
+    local -x DEBIAN_FRONTEND=noninteractive
+    local install=(apt-get install --quiet --yes --no-install-recommends "$@")
+    "${install[@]}" >/dev/null || { apt-get update --quiet >/dev/null && "${install[@]}" >/dev/null; }
+}
+
 # Without compiled bytecode a server takes twice as long to start; this variable would keep it from being written.
 unset PYTHONDONTWRITEBYTECODE
 export UV_PYTHON_DOWNLOADS=never
@@ -122,6 +149,8 @@ say "installing uv"
 say "installing mixvllm for development, engine: $engine (the first time, several minutes)"
 install_packages "$engine" ||
     fail "the packages were not installed" "$PWD/.venv" "read uv's lines above, then run $0 again; MIXVLLM_ENGINE=none leaves vLLM out"
+
+install_slurm
 
 printf '%s\n' "$engine" >"$stamp"
 say "done; next: make demo"
