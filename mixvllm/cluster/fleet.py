@@ -82,6 +82,15 @@ class Fleet:
         below = [run for run in fleet.look_at_all() if submitted.folder.path in run.folder.path.parents]
         return [self._held_against_slurm(run) for run in below]
 
+    def have_jobs_ended(self, job_ids: Iterable[str]) -> bool:
+        """Whether Slurm says that these jobs have ended, their processes too."""
+        ids = list(job_ids)
+        self._view.want(ids)
+        with suppress(SlurmUnreachable):
+            jobs = [self._view.job(job_id, None) for job_id in ids]
+            return all(job is None or job.has_ended for job in jobs)
+        return False
+
     def forget(self) -> None:
         """Ask Slurm anew at the next look, since something was done."""
         self._view.forget()

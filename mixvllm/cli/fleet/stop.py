@@ -48,9 +48,10 @@ def stop(
     for state in states:
         remark(_beginning(state, is_forced=is_forced))
     deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
-    cancel(job_id for state in in_jobs for job_id in _unfinished_jobs(state))
+    jobs = [job_id for state in in_jobs for job_id in _unfinished_jobs(state)]
+    cancel(jobs)
     ends = stop_runs(here, timeout_s=timeout_s, is_forced=is_forced) if here else []
-    num_left = sum(map(_is_left, ends)) + sum(map(_is_left, _await_jobs(fleet, in_jobs, deadline)))
+    num_left = sum(map(_is_left, ends)) + sum(map(_is_left, _await_jobs(fleet, in_jobs, jobs, deadline)))
     return EXIT_FAILED if num_left else EXIT_OK
 
 
@@ -73,12 +74,13 @@ def _unfinished_jobs(state: RunState) -> list[str]:
     return [job_id] if job_id and not state.has_ended else []
 
 
-def _await_jobs(fleet: Fleet, states: Sequence[RunState], deadline: float) -> list[RunState]:
-    """Return the states when all have ended, or the time is up."""
+def _await_jobs(fleet: Fleet, states: Sequence[RunState], jobs: Sequence[str], deadline: float) -> list[RunState]:
+    """Return the states when all have ended, their jobs too, or the time is up."""
     fleet.forget()
     while True:
         now = [fleet.look_at(state.folder) for state in states]
-        if all(state.has_ended for state in now) or time.monotonic() >= deadline:
+        is_over = all(state.has_ended for state in now) and fleet.have_jobs_ended(jobs)
+        if is_over or time.monotonic() >= deadline:
             return now
         time.sleep(_TICK_S)
 
