@@ -104,23 +104,27 @@ install_cpu_packages() {
     return "$status"
 }
 
-lacks_slurm() {
-    local program
-    for program in munged slurmctld slurmd sbatch; do
-        PATH="$PATH:/usr/sbin:/sbin" type -P "$program" >/dev/null || return 0
+# The Debian packages of the programs that tests/slurm runs, those that are not here.
+missing_slurm_packages() {
+    local pair
+    for pair in munged:munge slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client slurmdbd:slurmdbd \
+        mariadbd:mariadb-server-core; do
+        PATH="$PATH:/usr/sbin:/sbin" type -P "${pair%:*}" >/dev/null || printf '%s\n' "${pair#*:}"
     done
-    return 1
 }
 
 # The tests start a cluster of their own as any user; Slurm's services are not needed, nor configured.
 install_slurm() {
-    local packages=(munge slurmctld slurmd slurm-client)
-    [[ ${MIXVLLM_SLURM:-} != none ]] && lacks_slurm || return 0
+    local packages
+    mapfile -t packages < <(missing_slurm_packages)
+    if [[ ${MIXVLLM_SLURM:-} == none ]] || ((${#packages[@]} == 0)); then
+        return
+    fi
     if ((EUID == 0)) && type -P apt-get >/dev/null; then
         say "installing ${packages[*]}, for the tests with a real Slurm"
         apt_install "${packages[@]}" && return
     fi
-    say "no Slurm: tests/slurm is skipped, and fails in CI; to have it: apt-get install --no-install-recommends ${packages[*]}"
+    say "tests with a real Slurm are skipped, or fail in CI, without: apt-get install --no-install-recommends ${packages[*]}"
 }
 
 apt_install() { # packages

@@ -222,7 +222,7 @@ def _seconds(text: str) -> int | None:
 def _read_accounting(job_ids: Iterable[str]) -> Mapping[str, Job]:
     """Return what accounting knows; nothing where there is none, or it does not answer: the jobs have ended anyway."""
     ids = ",".join(sorted({array_of(id_) for id_ in job_ids}))
-    listing = ("sacct", "--noheader", "--parsable2", "--allocations", "--array", f"--format={','.join(_SACCT_FIELDS)}")
+    listing = ("sacct", "--noheader", "--parsable2", "--allocations", f"--format={','.join(_SACCT_FIELDS)}")
     with suppress(SlurmUnreachable, SlurmRefused):
         return parse_sacct(run_slurm((*listing, f"--jobs={ids}")))
     return {}

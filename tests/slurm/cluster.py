@@ -18,12 +18,13 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-from tests.slurm.configuration import Options, gres_conf, munge_socket, slurm_conf, user_name
+from tests.slurm import accounting
+from tests.slurm.configuration import Options, free_ports, gres_conf, munge_socket, slurm_conf, user_name
 from tests.slurm.daemon import Daemon
 
 PACKAGES = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client"}
@@ -39,9 +40,9 @@ class ClusterFailed(Exception):
     """The cluster did not come up, or did not do what it was told to."""
 
 
-def missing_packages() -> list[str]:
-    """Return the Debian packages that a cluster needs and that are not installed."""
-    return sorted(package for program, package in PACKAGES.items() if shutil.which(program, path=_PATH) is None)
+def missing_packages(packages: Mapping[str, str] = PACKAGES) -> list[str]:
+    """Return the Debian packages that a cluster needs and that are not installed, of those of each program."""
+    return sorted(package for program, package in packages.items() if shutil.which(program, path=_PATH) is None)
 
 
 class Cluster:
@@ -172,7 +173,14 @@ class Cluster:
         for index in range(self.options.num_gpus):  # Slurm takes device files alone, and what leads to one
             (self.folder / f"dev/gpu{index}").symlink_to(os.devnull)
         (self.folder / "gres.conf").write_text(gres_conf(self.options, self.folder))
-        (self.folder / "slurm.conf").write_text(slurm_conf(self.options, self.folder))
+        accounting_port, *ports = free_ports(2 + self.options.num_nodes)
+        lines = ""
+        if self.options.has_accounting:
+            lines = accounting.accounting_lines(self.folder, accounting_port)
+            conf = self.folder / "slurmdbd.conf"
+            conf.touch(mode=0o600)  # slurmdbd insists
+            conf.write_text(accounting.slurmdbd_conf(self.folder, accounting_port))
+        (self.folder / "slurm.conf").write_text(slurm_conf(self.options, self.folder, ports, lines))
 
     def _start(self) -> None:
         run, socket_file = self.folder / "run", munge_socket(self.folder)
@@ -180,11 +188,25 @@ class Cluster:
         own = [f"--{name}-file={(run / path).resolve()}" for name, path in files.items()]
         self._spawn("munged", "munged", "--foreground", "--force", f"--socket={socket_file}", *own)
         self._wait("munged", socket_file.exists, _UP_S)
+        if self.options.has_accounting:
+            self._start_accounting()
         self._spawn("slurmctld", "slurmctld", "-D", "-i")
         self._wait("slurmctld", self._answers, _UP_S)
         for name in self.options.nodes:
             self._start_node(name)
         self._wait("all nodes", self._is_idle, _UP_S)
+
+    def _start_accounting(self) -> None:
+        database = _find("mariadbd")
+        accounting.make_database(database, self.folder)
+        argv = [*accounting.database_command(database, self.folder), *accounting.database_arguments(self.folder)]
+        self._spawn("mariadbd", *argv)
+        self._wait("mariadbd", accounting.database_socket(self.folder).exists, _UP_S)
+        self._spawn("slurmdbd", "slurmdbd", "-D", **accounting.database_environment(self.folder))
+        self._wait("slurmdbd", lambda: self._succeeds("sacctmgr", "--noheader", "list", "cluster"), _UP_S)
+
+    def _succeeds(self, *argv: str) -> bool:
+        return subprocess.run(argv, env=self.environment, capture_output=True, timeout=_UP_S).returncode == 0
 
     def _answers(self) -> bool:
         ping = subprocess.run(["scontrol", "ping"], env=self.environment, capture_output=True, text=True, timeout=_UP_S)
@@ -196,12 +218,10 @@ class Cluster:
     def _start_node(self, name: str) -> None:
         self._spawn(name, "slurmd", "-D", "-N", name)
 
-    def _spawn(self, name: str, program: str, *arguments: str) -> None:
-        path = shutil.which(program, path=_PATH)
-        if path is None:
-            raise ClusterFailed(f"{program} is not installed\n  next: apt-get install {' '.join(missing_packages())}")
+    def _spawn(self, name: str, program: str, *arguments: str, **environment: str) -> None:
         log = self.folder / "log" / f"{name}.out"
-        self._daemons[name] = Daemon([path, *arguments], self.environment | {"PATH": _PATH}, log)
+        own = self.environment | {"PATH": _PATH} | environment
+        self._daemons[name] = Daemon([_find(program), *arguments], own, log)
 
     def _processes(self, name: str) -> list[psutil.Process]:
         return self._daemons[name].processes() if name in self._daemons else []
@@ -218,6 +238,14 @@ class Cluster:
     def _last_lines(self) -> str:
         logs = sorted((self.folder / "log").iterdir())
         return "\n".join(f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()[-10:])
+
+
+def _find(program: str) -> str:
+    path = shutil.which(program, path=_PATH)
+    if path is None:
+        package = (PACKAGES | accounting.PACKAGES)[program]
+        raise ClusterFailed(f"{program} is not installed\n  next: apt-get install --no-install-recommends {package}")
+    return path
 
 
 def _name(process: psutil.Process) -> str:
@@ -238,9 +266,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cpus", type=int, default=16, help="of each node")
     parser.add_argument("--gpus", type=int, default=8, help="of each node")
     parser.add_argument("--max-array-size", type=int, default=1001)
+    parser.add_argument("--accounting", action="store_true", help="with slurmdbd, so that sacct works")
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(argv)
-    options = Options(given.nodes, given.cpus, given.gpus, max_array_size=given.max_array_size)
+    options = Options(
+        num_nodes=given.nodes,
+        num_cpus=given.cpus,
+        num_gpus=given.gpus,
+        max_array_size=given.max_array_size,
+        has_accounting=given.accounting,
+    )
     with Cluster(options) as cluster:
         return subprocess.run(given.command, env=cluster.environment).returncode
 

@@ -6,6 +6,7 @@ import os
 import pwd
 import random
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Options:
         kill_wait_s: seconds between SIGTERM and SIGKILL in any other case.
         max_array_size: the highest index of an array, plus one.
         kept_s: seconds for which `squeue` knows a job that has ended.
+        has_accounting: whether `sacct` tells of jobs that `squeue` has forgotten; a cluster takes seconds longer then.
         lines: more of slurm.conf.
     """
 
@@ -38,6 +40,7 @@ class Options:
     kill_wait_s: int = 2
     max_array_size: int = 1001
     kept_s: int = 86_400
+    has_accounting: bool = False
     lines: tuple[str, ...] = ()
 
     @property
@@ -51,10 +54,15 @@ class Options:
         return ":".join(filter(None, ("gpu", self.gpu_type, str(self.num_gpus))))
 
 
-def slurm_conf(options: Options, folder: Path) -> str:
-    """Return slurm.conf of the cluster in `folder`, with ports that are free now."""
+def slurm_conf(options: Options, folder: Path, ports: Sequence[int], accounting: str = "") -> str:
+    """Return slurm.conf of the cluster in `folder`.
+
+    Args:
+        ports: of slurmctld and of each node, shape (1 + num_nodes,).
+        accounting: what it says of that.
+    """
     user, host = user_name(), socket.gethostname()
-    control_port, *node_ports = _free_ports(1 + options.num_nodes)
+    control_port, *node_ports = ports
     size = f"CPUs={options.num_cpus} RealMemory={options.memory_mib} Gres={options.gres} State=UNKNOWN"
     nodes = "\n".join(
         f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {size}"
@@ -109,7 +117,7 @@ GresTypes=gpu
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime={options.grace_s}
 PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
-{more}
+{accounting}{more}
 """
 
 
@@ -129,7 +137,8 @@ def user_name() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that are free now."""
     free = (port for port in random.sample(_PORTS, len(_PORTS)) if _is_free(port))
     return [next(free) for _ in range(count)]
 

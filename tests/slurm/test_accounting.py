@@ -1,0 +1,42 @@
+"""Jobs that the queue has forgotten, where there is accounting. Skipped where its packages are missing, in CI too."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixvllm.cluster.limits import read_limits
+from mixvllm.cluster.queue import read_queue
+from tests.slurm.accounting import PACKAGES
+from tests.slurm.cluster import Cluster, missing_packages
+from tests.slurm.conftest import StartCluster
+from tests.written_runs import wait_for
+
+KEPT_S = 2
+"""For so long squeue knows a job that has ended; Slurm looks for older ones every half a minute."""
+
+
+@pytest.fixture
+def cluster(start_cluster: StartCluster) -> Cluster:
+    missing = missing_packages(PACKAGES)
+    if missing:
+        pytest.skip(f"needs accounting: apt-get install --no-install-recommends {' '.join(missing)}")
+    return start_cluster(num_nodes=1, has_accounting=True, kept_s=KEPT_S)
+
+
+def test_what_the_queue_has_forgotten_is_told_by_accounting(cluster: Cluster) -> None:
+    array = cluster.submit("exit $SLURM_ARRAY_TASK_ID", "--array=0-2")
+    cancelled = cluster.submit("sleep 600", "--hold")
+    killed = cluster.submit("kill -9 $$")
+    cluster.run("scancel", cancelled)
+    wait_for(lambda: not cluster.states(), timeout_s=120)
+
+    jobs = read_queue([f"{array}_0", f"{array}_1", cancelled, killed, "4000000"])
+
+    ends = {id_: (job.state, job.exit_code, job.signal) for id_, job in jobs.items()}
+    assert ends == {
+        f"{array}_0": ("COMPLETED", 0, None),
+        f"{array}_1": ("FAILED", 1, None),
+        cancelled: ("CANCELLED", 0, None),
+        killed: ("FAILED", None, 9),
+    }
+    assert (read_limits().has_accounting, jobs[killed].cluster, jobs[killed].nodes) == (True, "mini", "n1")
