@@ -220,9 +220,13 @@ def _seconds(text: str) -> int | None:
 
 
 def _read_accounting(job_ids: Iterable[str]) -> Mapping[str, Job]:
-    """Return what accounting knows; nothing where there is none, or it does not answer: the jobs have ended anyway."""
+    """Return the ends that accounting knows of; none where there is no accounting, or it does not answer.
+
+    It may be behind, and take a job for running that the queue, which is never behind, has forgotten.
+    """
     ids = ",".join(sorted({array_of(id_) for id_ in job_ids}))
     listing = ("sacct", "--noheader", "--parsable2", "--allocations", f"--format={','.join(_SACCT_FIELDS)}")
     with suppress(SlurmUnreachable, SlurmRefused):
-        return parse_sacct(run_slurm((*listing, f"--jobs={ids}")))
+        jobs = parse_sacct(run_slurm((*listing, f"--jobs={ids}")))
+        return {id_: job for id_, job in jobs.items() if job.has_ended}
     return {}

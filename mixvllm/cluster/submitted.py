@@ -15,6 +15,9 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.records import read_json
 from mixvllm.server.fleet import DONE, LOST, UNKNOWN, RunState
 
+LOOK_S = 1.0
+"""Between two looks at what was submitted: each reads a file for every job, on a disk that nodes share."""
+
 _ENDS = {"done": DONE, "failed": "failed", "given_up": "failed", "cancelled": "stopped"}
 """The state of a job by the last word that it left."""
 

@@ -165,6 +165,13 @@ def test_accounting_is_asked_once_and_for_what_the_queue_has_forgotten(monkeypat
     assert (Path("squeues").read_text(), Path("saccts").read_text().count("--jobs=17,18\n")) == ("x\n", 1)
 
 
+def test_accounting_that_is_behind_has_no_job_run_that_the_queue_has_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fake("squeue", "true", monkeypatch)
+    _fake("sacct", "echo '17|RUNNING|0:0|mini|n1'", monkeypatch)
+
+    assert read_queue(["17"]) == {}
+
+
 def test_settings_for_the_users_own_eyes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     _fake("squeue", "env | grep -c SQUEUE_; true", monkeypatch)
     monkeypatch.setenv("SQUEUE_FORMAT", "%i")

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.fleet.words import close_stdout, end_of, plain, remark, state_words
 from mixvllm.cluster.fleet import Fleet
-from mixvllm.cluster.submitted import SubmittedState
+from mixvllm.cluster.submitted import LOOK_S, SubmittedState
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.fleet import RunState
 
@@ -76,7 +76,7 @@ def _begun(fleet: Fleet, state: RunState, *, follow: bool) -> RunState:
             return next((run for run in runs if not run.has_ended), runs[0])
         if state.has_ended or not follow:
             return state
-        time.sleep(_TICK_S)
+        time.sleep(LOOK_S)
         state = fleet.look_at(state.folder)
     return state
 

@@ -10,14 +10,12 @@ from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.fleet.words import end_of, remark, say, state_words
 from mixvllm.cluster.fleet import Fleet, job_id_of
 from mixvllm.cluster.queue import cancel
-from mixvllm.cluster.submitted import SubmittedState
+from mixvllm.cluster.submitted import LOOK_S, SubmittedState
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.runs.registry import LAST
 from mixvllm.server.fleet import LOST, UNKNOWN, RunState, look_at_all
 from mixvllm.server.processes import describe
 from mixvllm.server.stopping import NotStoppable, living, stop_runs
-
-_TICK_S = 0.2
 
 
 def stop(
@@ -82,7 +80,7 @@ def _await_jobs(fleet: Fleet, states: Sequence[RunState], jobs: Sequence[str], d
         is_over = all(state.has_ended for state in now) and fleet.have_jobs_ended(jobs)
         if is_over or time.monotonic() >= deadline:
             return now
-        time.sleep(_TICK_S)
+        time.sleep(LOOK_S)
 
 
 def _beginning(state: RunState, *, is_forced: bool) -> str:

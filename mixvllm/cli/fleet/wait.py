@@ -9,7 +9,7 @@ from typing import Literal
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.fleet.words import end_of, remark, say, state_words
 from mixvllm.cluster.fleet import Fleet
-from mixvllm.cluster.submitted import SubmittedState
+from mixvllm.cluster.submitted import LOOK_S, SubmittedState
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.fleet import DONE, RunState
 
@@ -49,7 +49,7 @@ def _wait(fleet: Fleet, folder: RunFolder, goal: Goal, timeout_s: float) -> RunS
             state = next((run for run in fleet.runs_of(state) if run.state == "ready"), state)
         if _is_reached(state, goal) or state.has_ended or time.monotonic() >= deadline:
             return state
-        time.sleep(_TICK_S)
+        time.sleep(LOOK_S if isinstance(state, SubmittedState) else _TICK_S)
 
 
 def _is_reached(state: RunState, goal: Goal) -> bool:
