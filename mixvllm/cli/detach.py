@@ -53,7 +53,7 @@ def _follow(folder: RunFolder, launcher: ProcessId, signals: StopSignals, screen
     Raises:
         ServerFailed: it ended.
     """
-    events = _Events(folder)
+    events = NewEvents(folder)
     num_passed_on = 0
     while True:
         is_over = not is_alive(launcher)
@@ -81,7 +81,7 @@ def _end(folder: RunFolder) -> str:
     return f"the launcher in the background ended\n  log: {folder.supervisor_log} (its end follows)\n{lines}"
 
 
-class _Events:
+class NewEvents:
     """Gives the events of a run as they are written."""
 
     def __init__(self, folder: RunFolder) -> None:

@@ -42,7 +42,11 @@ def _compose_and_do(arguments: Arguments) -> int:
 
         if arguments.show == "help":
             return _show_help(arguments)
-        composed = load_experiment(arguments.overrides, arguments.config_dirs)
+        launcher = [text for text in arguments.overrides if text.lstrip("+~").startswith("hydra")]
+        own = [text for text in arguments.overrides if text not in launcher]
+        composed = load_experiment(own, arguments.config_dirs)
+        if launcher and composed.config.submit == "local":  # Hydra itself says what it means, or what is wrong with it
+            composed = load_experiment(arguments.overrides, arguments.config_dirs)
     finally:
         gc.enable()
     if arguments.show == "config":
@@ -50,6 +54,10 @@ def _compose_and_do(arguments: Arguments) -> int:
 
         show_config(composed.config)
         return EXIT_OK
+    if composed.config.submit == "slurm":
+        from mixvllm.cli.submit import run_submitted
+
+        return run_submitted(composed, launcher)
     return _do(composed)
 
 

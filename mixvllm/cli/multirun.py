@@ -45,12 +45,14 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
     """
     if _is_true(arguments.overrides, "detach"):
         raise ConfigError([Fault("detach", "a sweep stays with its terminal; nohup leaves it alone", "true")])
+    if "submit=slurm" in arguments.overrides:
+        raise ConfigError([Fault("submit", "is for one run; a sweep is submitted by hydra/launcher=slurm", "slurm")])
     if asks_for_search(arguments.overrides):
         return run_search(arguments, goes_on_in)
     is_dry_run = _is_true(arguments.overrides, "dry_run")
     kind = launcher_kind(arguments.overrides, arguments.config_dirs)
     if kind == "slurm":
-        return run_slurm_sweep(arguments, goes_on_in)
+        return run_slurm_sweep(arguments, goes_on_in, is_dry_run=is_dry_run)
     if kind == "hydra" and not is_dry_run:
         return run_with_hydra(arguments)
     with Draft() as draft:

@@ -52,10 +52,15 @@ class ArrayFolder:
     @classmethod
     def create(cls, work: Path, name: str) -> ArrayFolder:
         """Make the folder of a new array for the sweep, or the run, in `work`; mode 0700."""
-        path = work / "slurm" / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.mkdir(mode=0o700)
-        return cls(path)
+        folder = cls.at(work, name)
+        folder.path.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.path.mkdir(mode=0o700)
+        return folder
+
+    @classmethod
+    def at(cls, work: Path, name: str) -> ArrayFolder:
+        """Return the folder that the array of that name has for the sweep, or the run, in `work`."""
+        return cls(work / "slurm" / name)
 
     @property
     def name(self) -> str:

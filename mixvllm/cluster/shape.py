@@ -15,6 +15,7 @@ from mixvllm.machine.preflight.weights import model_folder
 
 _STEPS_MIN = (30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10080)
 """Times that jobs ask for, so that groups which differ by a few minutes are one array."""
+_SERVING_MIN = 480  # of a server that serves until it is stopped; it goes on in its next job
 _REPEAT_S = 600.0  # of a repeat whose length nobody can tell before; one that is longer is not lost, but repeated
 _BASE_CORES = 4  # vLLM's API server and engine, the load generator, and this program
 _CORES_PER_GPU = 2  # a worker, and what it starts
@@ -95,6 +96,8 @@ def _weights_gib(config: ExperimentConfig, environment: Mapping[str, str]) -> fl
 
 
 def _timeout_min(config: ExperimentConfig, num_repeats: int) -> int:
+    if config.workload.kind == "serve":
+        return _SERVING_MIN
     needed_s = config.server.ready_timeout_s + num_repeats * _repeat_s(config)
     needed_min = ceil(needed_s / 60)
     return _STEPS_MIN[min(bisect_left(_STEPS_MIN, needed_min), len(_STEPS_MIN) - 1)]

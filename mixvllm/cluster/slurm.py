@@ -37,7 +37,13 @@ class SlurmRefused(MixvllmError):
     """Slurm answered that it would not."""
 
 
-def run_slurm(argv: Sequence[str], *, timeout_s: float = ANSWER_S, environment: Mapping[str, str] | None = None) -> str:
+def run_slurm(
+    argv: Sequence[str],
+    *,
+    timeout_s: float = ANSWER_S,
+    environment: Mapping[str, str] | None = None,
+    with_errors: bool = False,
+) -> str:
     """Return what a program of Slurm prints.
 
     Ctrl-C does not reach it, so that what it was asked for is done or not, and we know which.
@@ -46,6 +52,7 @@ def run_slurm(argv: Sequence[str], *, timeout_s: float = ANSWER_S, environment: 
         argv: program first.
         timeout_s: seconds for the answer.
         environment: None = ours.
+        with_errors: whether what it prints to stderr is returned, too.
 
     Raises:
         SlurmUnreachable: there is no such program here, no answer, or none in time.
@@ -73,7 +80,7 @@ def run_slurm(argv: Sequence[str], *, timeout_s: float = ANSWER_S, environment: 
         raise SlurmUnreachable(f"{what}\n  next: scontrol ping, and try again") from error
     if done.returncode != 0:
         raise _refusal(argv[0], done.returncode, (done.stderr or done.stdout).strip())
-    return done.stdout
+    return done.stdout + done.stderr if with_errors else done.stdout
 
 
 def _refusal(program: str, exit_code: int, words: str) -> MixvllmError:

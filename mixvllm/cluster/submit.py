@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from mixvllm.cluster.array_folder import ArrayFolder, Element, arrays_of
+from mixvllm.cluster.follow import SubmittedJob, submitted_jobs
+from mixvllm.cluster.limits import read_limits
 from mixvllm.cluster.script import script_text
 from mixvllm.cluster.shape import JobShape
 from mixvllm.cluster.slurm import run_slurm
@@ -95,6 +97,33 @@ def submit(folders: Sequence[ArrayFolder], cluster: str) -> list[str]:
         known = [(one, len(one.read_elements()[0])) for one in arrays_of(folder.work)]
         write_submission(folder.work, cluster, [Array(one.job_id or "", number) for one, number in known])
     return ids
+
+
+def submit_jobs(
+    work: Path,
+    jobs: Sequence[tuple[JobShape, Element]],
+    options: SlurmLauncherConfig,
+    name: str,
+    say: Callable[[str], None],
+) -> list[SubmittedJob]:
+    """Write and submit jobs for the sweep, or the run, in `work`; return them.
+
+    Args:
+        jobs: shape and work of each.
+        options: of the launcher.
+        name: of the jobs, where the options give none.
+        say: told what was submitted.
+
+    Raises:
+        MixvllmError: Slurm does not answer, or refused an array; those before it are in the queue.
+    """
+    if not jobs:
+        return []
+    limits = read_limits()
+    batches = batches_of(jobs, max(1, limits.max_array_size))
+    ids = submit(write_arrays(work, batches, options, name), limits.cluster)
+    say(f"submitted: {len(jobs)} jobs in {len(ids)} arrays: {', '.join(ids)}")
+    return [job for job in submitted_jobs(work) if job.array_id in ids]
 
 
 def _refusal(error: MixvllmError, folder: ArrayFolder, ids: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from mixvllm.workload.bench.options import check_bench_options
 
 _MAX_SERVERS = 256  # whose commands are kept; each takes a few KB
 _NOT_CONTENT: Any = {
-    **dict.fromkeys(("output_dir", "preflight", "dry_run", "detach", "sweep"), True),
+    **dict.fromkeys(("output_dir", "preflight", "dry_run", "detach", "submit", "sweep"), True),
     "workload": {"repeats": True},  # the first ones are the same, however many follow
 }
 

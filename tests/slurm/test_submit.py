@@ -156,3 +156,21 @@ def test_the_first_failure_cancels_the_rest_where_that_is_asked_for(slurm: Clust
     assert sweep.exit_code() == 1
     assert len(sweep.records()) < 3
     assert "CANCELLED" in [slurm.states()[job] for job in sweep.wait_submitted()]
+
+
+def test_a_dry_run_shows_the_scripts_and_what_slurm_says_to_them(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    before = slurm.states()
+    sweep = submit_sweep("inference.tensor_parallel_size=1,2", "dry_run=true")
+
+    assert sweep.exit_code() == 0, sweep.launch.stderr
+    assert sweep.launch.stdout.count("#SBATCH --gpus-per-node=") == 2
+    assert sweep.launch.stdout.count("to start at") == 2
+    assert slurm.states() == before
+    assert not (sweep.launch.folder.parent / "outputs").exists()
+
+
+def test_a_dry_run_shows_why_slurm_would_refuse(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep = submit_sweep("inference.tensor_parallel_size=64", "dry_run=true")
+
+    assert sweep.exit_code() == 0, sweep.launch.stderr
+    assert "Requested node configuration is not available" in sweep.launch.stdout

@@ -25,7 +25,7 @@ from mixvllm.errors import ConfigError, Fault
 MAX_POINTS = 100_000
 """More would be a mistake: a `range` with a zero too many."""
 
-_ONE_FOR_ALL = ("output_dir", "detach", "dry_run", "preflight", "workload.repeats")
+_ONE_FOR_ALL = ("output_dir", "detach", "submit", "dry_run", "preflight", "workload.repeats")
 """Keys that say how all points are started, written and repeated."""
 
 

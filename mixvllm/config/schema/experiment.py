@@ -54,6 +54,8 @@ class ExperimentConfig(ServeConfig):
     """What this machine lacks for the run: strict = an error stops it, warn = it is only shown, off = not looked at."""
     detach: bool = False
     """Return once the server is ready, or has failed; it lives on after the terminal is closed."""
+    submit: Literal["local", "slurm"] = "local"
+    """Where it runs: local = here, slurm = in a job of the cluster; hydra.launcher.NAME=VALUE says what that takes."""
     dry_run: bool = False
     """Start nothing; print the command that would be."""
 

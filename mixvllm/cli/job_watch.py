@@ -1,0 +1,101 @@
+"""Watches jobs until they have ended, or the user has seen enough of them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from mixvllm.cluster.follow import Follower, JobState, SubmittedJob
+from mixvllm.cluster.queue import cancel
+from mixvllm.server.signals import StopSignals
+
+_LOOK_S = 2.0  # between two calls of squeue
+_TICK_S = 0.2
+_SECOND_THOUGHT_S = 3.0  # for another Ctrl-C
+_CANCEL_S = 60.0
+
+
+class JobScreen(Protocol):
+    """Who is shown jobs."""
+
+    def say(self, line: str) -> None:
+        """Take a line for the user."""
+
+    def show_jobs(self, states: Sequence[JobState]) -> None:
+        """Take the states of all jobs."""
+
+
+class JobWatch:
+    """Watches jobs. A first signal of the user leaves them alone, a second Ctrl-C cancels them.
+
+    Args:
+        jobs: which.
+        screen: shows them.
+        signals: of the user.
+        tell: takes what the jobs tell.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[SubmittedJob],
+        screen: JobScreen,
+        signals: StopSignals,
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._jobs = jobs
+        self._follower = Follower(jobs)
+        self._screen = screen
+        self._signals = signals
+        self._tell = tell
+        self._is_cancelled = False
+
+    def until_ended(self) -> bool:
+        """Return True when all jobs have ended, False where a signal came before."""
+        while not all(state.has_ended for state in self._look()):
+            if self._sleep(_LOOK_S):
+                self._leave()
+                return False
+        return True
+
+    def cancel(self, words: str) -> None:
+        """Say `words` and cancel all jobs, once."""
+        if not self._is_cancelled:
+            self._is_cancelled = True
+            self._screen.say(words)
+            cancel([job.job_id for job in self._jobs])
+
+    def _look(self) -> list[JobState]:
+        states = self._follower.states()
+        for event in self._follower.new_events():
+            self._tell(event)
+        self._screen.show_jobs(states)
+        return states
+
+    def _leave(self) -> None:
+        """Have the user think again, then leave the jobs alone, or cancel them."""
+        if self._signals.exit_code == 128 + signal.SIGINT:
+            self._screen.say("leaving the jobs alone; Ctrl-C again cancels them")
+            deadline = time.monotonic() + _SECOND_THOUGHT_S
+            while time.monotonic() < deadline and not self._signals.is_forced():
+                time.sleep(_TICK_S)
+        if not self._signals.is_forced():
+            self._screen.say(f"the jobs go on: squeue -j {listed(self._jobs)}")
+            return
+        self.cancel("cancelling the jobs")
+        deadline = time.monotonic() + _CANCEL_S
+        while not all(state.has_ended for state in self._look()) and time.monotonic() < deadline:
+            time.sleep(_TICK_S)
+
+    def _sleep(self, seconds: float) -> bool:
+        """Wait, and return early, with True, where a signal came."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self._signals.is_requested():
+            time.sleep(_TICK_S)
+        return self._signals.is_requested()
+
+
+def listed(jobs: Sequence[SubmittedJob]) -> str:
+    """Return the ids of the arrays of `jobs`, as squeue takes them."""
+    return ",".join(dict.fromkeys(job.array_id for job in jobs))
