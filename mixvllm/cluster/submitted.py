@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from mixvllm.cluster.array_folder import arrays_of
-from mixvllm.cluster.queue import Job
+from mixvllm.cluster.array_folder import ArrayFolder, arrays_of
+from mixvllm.cluster.queue import Job, array_of
 from mixvllm.cluster.slurm import SlurmUnreachable
 from mixvllm.cluster.submission import Submission
 from mixvllm.cluster.view import QueueView
@@ -21,6 +21,8 @@ LOOK_S = 1.0
 _ENDS = {"done": DONE, "failed": "failed", "given_up": "failed", "cancelled": "stopped"}
 """The state of a job by the last word that it left."""
 
+_UNTOLD = ""  # the state of a job that has not written how it ended: Slurm is asked
+
 _GONE = "Slurm has forgotten it, and it left no word of its end"
 
 
@@ -33,12 +35,14 @@ class ElementState:
         state: `pending`, `running`, `done`, `failed`, `stopped`, `lost` or `unknown`.
         reason: why, in Slurm's words or the job's own; None where there is nothing to say.
         nodes: that it has or had.
+        log: the file that it prints to; None where that is not known. It may not be there yet.
     """
 
     job_id: str
     state: str
     reason: str | None = None
     nodes: str = ""
+    log: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,13 @@ class SubmittedState(RunState):
 
 def look_at_submission(submission: Submission, view: QueueView) -> SubmittedState:
     """Return the state of everything that was submitted for a folder."""
-    told = dict(_told(submission))
-    view.want(id_ for id_ in submission.element_ids if id_ not in told)
-    elements = tuple(told.get(id_) or _asked(id_, submission.cluster, view) for id_ in submission.element_ids)
+    folders = {folder.job_id: folder for folder in arrays_of(submission.folder)}
+    told = {id_: _told(folders.get(array_of(id_)), id_) for id_ in submission.element_ids}
+    view.want(id_ for id_, element in told.items() if element.state == _UNTOLD)
+    elements = tuple(
+        replace(_asked(id_, submission.cluster, view), log=element.log) if element.state == _UNTOLD else element
+        for id_, element in told.items()
+    )
     state, cause = _sum(elements)
     return SubmittedState(
         folder=RunFolder(submission.folder),
@@ -81,17 +89,15 @@ def look_at_submission(submission: Submission, view: QueueView) -> SubmittedStat
     )
 
 
-def _told(submission: Submission) -> Iterator[tuple[str, ElementState]]:
-    """Give the jobs that wrote how they ended."""
-    sizes = {array.job_id: array.num_elements for array in submission.arrays}
-    for folder in arrays_of(submission.folder):
-        job_id = folder.job_id or ""
-        for index in range(sizes.get(job_id, 0)):
-            record = read_json(folder.job(index)) or {}
-            state = _ENDS.get(str(record.get("state")))
-            if state is not None:
-                cause = record.get("cause")
-                yield f"{job_id}_{index}", ElementState(f"{job_id}_{index}", state, str(cause) if cause else None)
+def _told(folder: ArrayFolder | None, job_id: str) -> ElementState:
+    """Return a job by what it wrote of its end; `_UNTOLD` where it has not."""
+    if folder is None:
+        return ElementState(job_id, _UNTOLD)
+    index = int(job_id.rpartition("_")[2])
+    record = read_json(folder.job(index)) or {}
+    cause, log = record.get("cause"), folder.log(array_of(job_id), index)
+    state = _ENDS.get(str(record.get("state")), _UNTOLD)
+    return ElementState(job_id, state, str(cause) if cause else None, log=str(log))
 
 
 def _asked(job_id: str, cluster: str, view: QueueView) -> ElementState:
@@ -119,8 +125,16 @@ def _sum(elements: Sequence[ElementState]) -> tuple[str, str | None]:
         those = [element for element in elements if element.state == state]
         if those:
             of = f"{len(those)} of {len(elements)} jobs" if len(elements) > 1 else f"job {those[0].job_id}"
-            return state, None if state in ("running", "pending") else f"{of}: {_reasons(those)}"
+            return state, _cause(state, of, _reasons(those))
     return DONE, None
+
+
+def _cause(state: str, of: str, reasons: str) -> str | None:
+    if state in ("running", "pending"):
+        return None
+    if state == UNKNOWN:
+        return reasons
+    return f"{of} {state}: {reasons}" if reasons else f"{of} {state}"
 
 
 def _phase(elements: Sequence[ElementState]) -> str:

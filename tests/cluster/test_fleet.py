@@ -157,7 +157,7 @@ def test_jobs_that_slurm_has_forgotten_are_told_by_what_they_wrote(fake_slurm: F
     assert Fleet().find_run("sweep").phase == "1 running, 1 done, 1 failed"
     tell_end(sweep, 2, "done")
     ended = Fleet().find_run("sweep")
-    assert (ended.state, ended.cause) == ("failed", "1 of 3 jobs: 2 of 3 repeats failed")
+    assert (ended.state, ended.cause) == ("failed", "1 of 3 jobs failed: 2 of 3 repeats failed")
 
 
 def test_all_that_was_submitted_is_done_when_each_job_is(fake_slurm: FakeSlurm) -> None:
@@ -175,7 +175,7 @@ def test_a_job_that_neither_slurm_nor_a_record_knows_is_lost(
 
     assert wait_for("sweep", "stopped") == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: sweep is lost: job 17_0: Slurm has forgotten it, and it left no word of its end",
+        "error: sweep is lost: job 17_0 lost: Slurm has forgotten it, and it left no word of its end",
         "  job 17_0 is lost: Slurm has forgotten it, and it left no word of its end",
         f"  next: mixvllm resume {folder}",
     ]
@@ -204,7 +204,7 @@ def test_stopping_a_sweep_cancels_what_has_not_ended(fake_slurm: FakeSlurm, caps
     assert (codes, fake_slurm.asked("scancel")) == ([1, 0], ["17_1 18_0"])
     captured = capsys.readouterr()
     assert captured.err.startswith("stopping sweep: cancelling 2 jobs\nerror: sweep is still running")
-    assert captured.out == "sweep was stopped: 2 of 3 jobs: cancelled\n"
+    assert captured.out == "sweep was stopped: 2 of 3 jobs stopped: cancelled\n"
 
 
 def test_stopping_a_run_cancels_its_job(fake_slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,6 +281,22 @@ def test_logs_of_a_sweep_are_those_of_the_run_that_lives(
     assert capfdbinary.readouterr().out == b"of a\n"
 
 
+def test_without_a_server_the_logs_of_a_sweep_are_what_its_job_printed(
+    fake_slurm: FakeSlurm, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    sweep = submit(Array("17", 2))
+    tell_end(sweep, 0, "done")
+    tell_end(sweep, 1, "failed")
+    log = sweep / "slurm" / "first" / "17_1_0_log.out"
+    log.write_text("infeasible: GPUs\n")
+
+    assert (show_log("sweep"), wait_for("sweep", "stopped")) == (0, 1)
+
+    captured = capfdbinary.readouterr()
+    assert captured.out == b"infeasible: GPUs\n"
+    assert f"  job 17_1 failed: see its log\n    log: {log}\n" in captured.err.decode()
+
+
 def test_logs_before_the_first_server_say_what_is_waited_for(
     fake_slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -298,7 +314,7 @@ def test_the_list_as_json_has_every_job(fake_slurm: FakeSlurm, capsys: pytest.Ca
     show_runs(as_json=True)
 
     (record,) = json.loads(capsys.readouterr().out)
-    assert record["jobs"] == [{"job_id": "17_0", "state": "running", "reason": None, "nodes": "n1"}]
+    assert record["jobs"] == [{"job_id": "17_0", "state": "running", "reason": None, "nodes": "n1", "log": None}]
 
 
 def test_a_job_id_in_a_record_is_never_an_option(fake_slurm: FakeSlurm) -> None:

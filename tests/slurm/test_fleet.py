@@ -21,6 +21,8 @@ from mixvllm.runs.job import NONCE_VARIABLE
 from mixvllm.server.fleet import RunState
 from tests.fakes.interpreter import make_interpreter
 from tests.slurm.cluster import Cluster
+from tests.slurm.submitted import SubmitSweep
+from tests.sweep.sweeps import command
 
 NAME = "outputs"
 WAIT_S = 60.0
@@ -91,3 +93,20 @@ def test_a_run_whose_node_was_lost_serves_no_more(slurm: Cluster) -> None:
     assert Fleet().look_at(run.folder).has_ended
     with pytest.raises(NotServing):
         show_url(run.name)
+
+
+def test_a_sweep_is_reached_and_stopped_by_its_name(
+    slurm: Cluster, submit_sweep: SubmitSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = submit_sweep("inference.tensor_parallel_size=1,2", "hydra.launcher.wait=false", command("sleep 600"))
+    assert sweep.exit_code() == 0, sweep.launch.stderr
+    first, *_ = sweep.wait_submitted(2)
+    slurm.wait_state(first, "RUNNING")
+
+    assert wait_for("s", "ready", WAIT_S) == 0
+    capsys.readouterr()
+    assert stop(["s"], timeout_s=WAIT_S) == 0
+
+    assert capsys.readouterr().err == "stopping s: cancelling 2 jobs\n"
+    assert {slurm.states()[job] for job in sweep.wait_submitted(2)} == {"CANCELLED"}
+    assert (wait_for("s", "stopped"), sweep.left()) == (0, [])

@@ -18,7 +18,7 @@ from mixvllm.cli.fleet.words import close_stdout, end_of, plain, remark, state_w
 from mixvllm.cluster.fleet import Fleet
 from mixvllm.cluster.submitted import LOOK_S, SubmittedState
 from mixvllm.runs.folder import RunFolder
-from mixvllm.server.fleet import RunState
+from mixvllm.server.fleet import LOST, RunState
 
 _BLOCK_BYTES = 1 << 16
 _MAX_EVENT_BYTES = 1 << 20
@@ -44,7 +44,7 @@ def show_log(run: str, *, follow: bool = False, num_lines: int = 50, events: boo
         state = _begun(fleet, fleet.find_run(run), follow=follow)
     except KeyboardInterrupt:
         return EXIT_OK
-    path = state.folder.events if events else state.folder.server_log
+    path = _log_of(state, events=events)
     if not path.exists() and not follow:
         return _tell_missing(state, path)
     form: Form = _Events() if events else _for_terminal if sys.stdout.isatty() else bytes
@@ -57,6 +57,16 @@ def show_log(run: str, *, follow: bool = False, num_lines: int = 50, events: boo
     except BrokenPipeError:
         close_stdout()
     return EXIT_OK
+
+
+def _log_of(state: RunState, *, events: bool) -> Path:
+    """Return the file that is meant: of what was submitted and has no run, what a job of it printed."""
+    if isinstance(state, SubmittedState):
+        for wanted in ("running", "failed", LOST, "stopped"):
+            logs = [element.log for element in state.elements if element.state == wanted and element.log]
+            if logs:
+                return Path(logs[0])
+    return state.folder.events if events else state.folder.server_log
 
 
 def _tell_missing(state: RunState, path: Path) -> int:
@@ -88,7 +98,7 @@ def _follow(fleet: Fleet, folder: RunFolder, path: Path, offset: int, form: Form
         if state.has_ended:
             remark(end_of(state))
             return
-        time.sleep(_TICK_S)
+        time.sleep(LOOK_S if isinstance(state, SubmittedState) else _TICK_S)
 
 
 def _show(path: Path, offset: int, form: Form) -> int:

@@ -154,7 +154,8 @@ def _evidence(state: RunState, failure: Mapping[str, Any]) -> Iterator[str]:
 def _jobs(state: SubmittedState) -> Iterator[str]:
     ended = [element for element in state.elements if element.state in ("failed", LOST)]
     for element in ended[:_MAX_JOBS]:
-        yield f"  job {element.job_id} {_ENDS[element.state]}: {plain(element.reason or 'without a word')}"
+        yield f"  job {element.job_id} {_ENDS[element.state]}: {plain(element.reason or 'see its log')}"
+        yield from [f"    log: {element.log}"] if element.log else []
     if len(ended) > _MAX_JOBS:
         yield f"  and {len(ended) - _MAX_JOBS} more"
     yield f"  next: mixvllm resume {state.folder.path}"
