@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from mixvllm.cluster.follow import Follower, JobState, SubmittedJob
 from mixvllm.cluster.queue import cancel
+from mixvllm.cluster.slurm import SlurmUnreachable
 from mixvllm.server.signals import StopSignals
 
 _LOOK_S = 2.0  # between two calls of squeue
@@ -50,14 +51,20 @@ class JobWatch:
         self._signals = signals
         self._tell = tell
         self._is_cancelled = False
+        self._is_silent = False
+        self._states: Sequence[JobState] = ()
 
     def until_ended(self) -> bool:
         """Return True when all jobs have ended, False where a signal came before."""
-        while not all(state.has_ended for state in self._look()):
+        while not self._have_ended():
             if self._sleep(_LOOK_S):
                 self._leave()
                 return False
         return True
+
+    def _have_ended(self) -> bool:
+        states = self._look()
+        return len(states) == len(self._jobs) and all(state.has_ended for state in states)
 
     def cancel(self, words: str) -> None:
         """Say `words` and cancel all jobs, once."""
@@ -66,12 +73,20 @@ class JobWatch:
             self._screen.say(words)
             cancel([job.job_id for job in self._jobs])
 
-    def _look(self) -> list[JobState]:
-        states = self._follower.states()
+    def _look(self) -> Sequence[JobState]:
+        """Return the states now; while Slurm does not answer, those that it told last."""
+        try:
+            self._states = self._follower.states()
+            self._is_silent = False
+        except SlurmUnreachable as error:
+            if not self._is_silent:
+                self._screen.say(f"{error}\n  trying again until it answers")
+            self._is_silent = True
         for event in self._follower.new_events():
             self._tell(event)
-        self._screen.show_jobs(states)
-        return states
+        if not self._is_silent:
+            self._screen.show_jobs(self._states)
+        return self._states
 
     def _leave(self) -> None:
         """Have the user think again, then leave the jobs alone, or cancel them."""
@@ -85,7 +100,7 @@ class JobWatch:
             return
         self.cancel("cancelling the jobs")
         deadline = time.monotonic() + _CANCEL_S
-        while not all(state.has_ended for state in self._look()) and time.monotonic() < deadline:
+        while not self._have_ended() and time.monotonic() < deadline:
             time.sleep(_TICK_S)
 
     def _sleep(self, seconds: float) -> bool:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +32,7 @@ def test_servers_of_different_sizes_are_submitted_by_one_command(slurm: Cluster,
     assert [array["num_elements"] for array in sweep.arrays()] == [2, 2]
     assert "results" in sweep.launch.stdout
     assert slurm.left() == []
+    assert list(Path(tempfile.gettempdir()).glob(f"mx{os.getuid()}-*")) == []
 
 
 def test_a_server_has_the_gpus_that_slurm_gave_and_says_which_job_it_is_in(
@@ -174,3 +179,32 @@ def test_a_dry_run_shows_why_slurm_would_refuse(slurm: Cluster, submit_sweep: Su
 
     assert sweep.exit_code() == 0, sweep.launch.stderr
     assert "Requested node configuration is not available" in sweep.launch.stdout
+
+
+def test_a_slurm_that_does_not_answer_is_waited_for(start_cluster: StartCluster, submit_sweep: SubmitSweep) -> None:
+    """Jobs go on without it, and what they tell is in files."""
+    cluster = start_cluster(num_nodes=1)
+    sweep = submit_sweep(command("sleep 3"))
+    sweep.wait_began()
+    cluster.kill_controller()
+    sweep.launch.wait_for(lambda: "trying again until it answers" in sweep.launch.stderr)
+    sweep.wait_records(1)
+    sweep.interrupt()
+
+    assert sweep.exit_code() == 130
+    assert verdicts(sweep.records()) == ["ok"]
+
+
+def test_a_sweep_is_resumed_by_its_folder(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    sweep = submit_sweep("inference.max_num_seqs=8,16", "hydra.launcher.max_requeues=0", command("sleep 1"))
+    jobs = sweep.wait_submitted()
+    sweep.wait_began()
+    slurm.run("scancel", *jobs)
+    assert sweep.exit_code() == 1
+
+    again = [sys.executable, "-m", "mixvllm.cli.app", "resume", str(sweep.folder.path)]
+    done = subprocess.run(again, cwd=sweep.launch.folder, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert verdicts(sweep.records()) == ["ok", "ok"]
+    assert len(sweep.arrays()) == 2
