@@ -38,14 +38,12 @@ class Fleet:
 
     def look_at_all(self) -> list[RunState]:
         """Return what was submitted, then every registered run; each newest first."""
-        runs = fleet.look_at_all()
-        begun = {run.folder.path for run in runs if run.record}
-        submissions = [each for each in find_submissions() if each.folder not in begun]
+        runs, submissions = fleet.look_at_all(), find_submissions()
         self._view.want(job_id for run in runs if (job_id := job_id_of(run)) and not run.has_ended)
-        pending = {each.folder for each in submissions}
+        submitted = {each.folder for each in submissions}
         return [
-            *(look_at_submission(each, self._view) for each in submissions),
-            *(self._held_against_slurm(run) for run in runs if run.folder.path not in pending),
+            *(self._of_submission(each) for each in submissions),
+            *(self._held_against_slurm(run) for run in runs if run.folder.path not in submitted),
         ]
 
     def find_run(self, text: str) -> RunState:
@@ -101,19 +99,24 @@ class Fleet:
             run = fleet.find_run(LAST)
             began = run.moment("began_at") or run.last_sign
             if submission is None or began > submission.submitted_at:
-                return self._held_against_slurm(run)
+                return self.look_at(run.folder)
         return self._of_submission(submission) if submission else fleet.find_run(LAST)
 
     def _of_submission(self, submission: Submission) -> RunState:
+        """Return how the jobs are; of a run that was submitted how that is, while nothing of it waits to run again."""
         folder = RunFolder(submission.folder)
-        if folder.status.exists():
-            return self._held_against_slurm(fleet.look_at(folder))
-        return look_at_submission(submission, self._view)
+        if not folder.status.exists():
+            return look_at_submission(submission, self._view)
+        run = self._held_against_slurm(fleet.look_at(folder))
+        if not run.has_ended:
+            return run
+        submitted = look_at_submission(submission, self._view)
+        return run if submitted.has_ended or submitted.state == UNKNOWN else submitted
 
     def _run_of_job(self, job_id: str) -> RunState:
         of_job = next((run for run in fleet.look_at_all() if job_id_of(run) == job_id), None)
         if of_job is not None:
-            return self._held_against_slurm(of_job)
+            return self.look_at(of_job.folder)
         for submission in find_submissions():
             if job_id in submission.element_ids:
                 name = submission.name

@@ -245,6 +245,28 @@ def test_a_server_that_other_machines_reach_needs_no_jump() -> None:
     assert tunnel({"api_base": "http://10.0.0.7:8001/v1"}, NODE, "login") == "ssh -N -L 8001:10.0.0.7:8001 login"
 
 
+@pytest.mark.parametrize(
+    ("job", "state"),
+    [
+        ("17_0 PENDING BeginTime - 1", "pending (BeginTime)"),
+        ("17_0 RUNNING - n2 1", "running (n2)"),
+        ("17_0 COMPLETED - n1 1", "stopped"),
+    ],
+)
+def test_a_run_that_was_submitted_has_not_ended_while_its_job_goes_on(
+    fake_slurm: FakeSlurm, capsys: pytest.CaptureFixture[str], job: str, state: str
+) -> None:
+    run = in_job(state="stopped")
+    write_submission(run.path, "mini", [Array("17", 1)])
+    fake_slurm.jobs(job)
+
+    show_runs()
+
+    (line,) = capsys.readouterr().out.splitlines()[1:]
+    assert line.startswith(f"a    {state}")
+    assert Fleet().find_run("last").state == state.partition(" ")[0]
+
+
 def test_an_endpoint_of_a_job_that_was_requeued_is_never_given(fake_slurm: FakeSlurm) -> None:
     in_job()
     fake_slurm.jobs("17_0 RUNNING - n2 1")
