@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mixvllm.cli.arguments import Arguments, parse_arguments
 from mixvllm.cli.exits import EXIT_OK, exit_code_of
+from mixvllm.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from mixvllm.config.load import Composed
@@ -45,8 +46,9 @@ def _compose_and_do(arguments: Arguments) -> int:
         launcher = [text for text in arguments.overrides if text.lstrip("+~").startswith("hydra")]
         own = [text for text in arguments.overrides if text not in launcher]
         composed = load_experiment(own, arguments.config_dirs)
-        if launcher and composed.config.submit == "local":  # Hydra itself says what it means, or what is wrong with it
-            composed = load_experiment(arguments.overrides, arguments.config_dirs)
+        if launcher and composed.config.submit == "local":
+            _refuse_slurm(launcher, arguments)
+            composed = load_experiment(arguments.overrides, arguments.config_dirs)  # Hydra says what it means
     finally:
         gc.enable()
     if arguments.show == "config":
@@ -59,6 +61,15 @@ def _compose_and_do(arguments: Arguments) -> int:
 
         return run_submitted(composed, launcher)
     return _do(composed)
+
+
+def _refuse_slurm(overrides: Sequence[str], arguments: Arguments) -> None:
+    """Raise where a launcher is chosen that would be passed over without a word."""
+    from mixvllm.config.load.launcher import launcher_kind, launcher_name
+
+    if launcher_kind(overrides, arguments.config_dirs) == "slurm":
+        words = "is for sweeps, with --multirun; for one run there is submit=slurm"
+        raise ConfigError([Fault("hydra/launcher", words, launcher_name(overrides))])
 
 
 def _show_help(arguments: Arguments) -> int:

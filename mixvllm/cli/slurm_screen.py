@@ -29,16 +29,26 @@ class SlurmScreen(SweepScreen):
         super().__init__(*arguments, **options)
         self._states: Sequence[JobState] = ()
         self._shown = ""
+        self._ended: set[str] = set()
         self._table: Live | None = None
 
     def show_jobs(self, states: Sequence[JobState]) -> None:
         """Take the states of all jobs."""
+        for state in states:
+            if state.has_ended and state.job.job_id not in self._ended:
+                self._ended.add(state.job.job_id)
+                self._say_end(state)
         self._states = states
         words = summary(states)
         if not self._stream.isatty() and words != self._shown:
             self.say(words)
         self._shown = words
         self._refresh()
+
+    def _say_end(self, state: JobState) -> None:
+        if state.state != "COMPLETED":
+            reason = f" ({state.reason})" if state.reason else ""
+            self.say(f"job {state.job.job_id} ended: {state.state}{reason}; log: {state.job.log}")
 
     def close(self) -> None:
         """Take the table away."""

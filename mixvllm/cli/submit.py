@@ -122,5 +122,5 @@ def _show_end(folder: RunFolder, config: ExperimentConfig, jobs: Sequence[Submit
             screen.show_measured(result["figures"])
         return EXIT_OK
     record = read_json(jobs[0].folder.job(0)) or {}
-    screen.say(f"the job ended: {record.get('state', 'unknown')}\n  log: {jobs[0].folder.log(jobs[0].array_id, 0)}")
+    screen.say(f"the job ended: {record.get('state', 'unknown')}\n  log: {jobs[0].log}")
     return EXIT_FAILED

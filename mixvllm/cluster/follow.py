@@ -40,6 +40,11 @@ class SubmittedJob:
         """The id of the array."""
         return array_of(self.job_id)
 
+    @property
+    def log(self) -> Path:
+        """What it printed, once it has begun."""
+        return self.folder.log(self.array_id, self.index)
+
 
 @dataclass(frozen=True)
 class JobState:
@@ -126,10 +131,13 @@ def _state(job: SubmittedJob, found: Job | None) -> JobState:
 
 
 def _record_end(state: JobState) -> None:
-    """Write that a job was cancelled, or ended by somebody else; what it wrote of its own end stays."""
+    """Write that a job was cancelled, or ended by somebody else; what it wrote of its own end stays.
+
+    One that has COMPLETED wrote that itself, which may not be seen from here yet.
+    """
     file = state.job.folder.job(state.job.index)
     record = read_json(file) or {}
-    if not state.has_ended or record.get("state") in _OF_RECORD:
+    if not state.has_ended or state.state == "COMPLETED" or record.get("state") in _OF_RECORD:
         return
     ended = "cancelled" if state.state == "CANCELLED" else "failed"
     cause = f"{state.state.lower()}: {state.reason}" if state.reason else state.state.lower()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from mixvllm.errors import MixvllmError
 from mixvllm.runs.files import write_json, write_text
 from mixvllm.runs.journal import SCHEMA_VERSION
 
+_OF_A_JOB = ("SLURM", "SRUN_", "PMI", "SUBMITIT_")
+_OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 _SBATCH_S = 60.0  # a controller with much to do answers late
 
 
@@ -89,7 +92,8 @@ def submit(folders: Sequence[ArrayFolder], cluster: str) -> list[str]:
     ids: list[str] = []
     for folder in folders:
         try:
-            answer = run_slurm(["sbatch", "--parsable", str(folder.script)], timeout_s=_SBATCH_S)
+            sbatch = ["sbatch", "--parsable", str(folder.script)]
+            answer = run_slurm(sbatch, timeout_s=_SBATCH_S, environment=of_no_job(os.environ))
         except MixvllmError as error:
             raise SubmitFailed(_refusal(error, folder, ids)) from error
         ids.append(answer.strip().partition(";")[0])
@@ -97,6 +101,15 @@ def submit(folders: Sequence[ArrayFolder], cluster: str) -> list[str]:
         known = [(one, len(one.read_elements()[0])) for one in arrays_of(folder.work)]
         write_submission(folder.work, cluster, [Array(one.job_id or "", number) for one, number in known])
     return ids
+
+
+def of_no_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` without what a job has in which this process may be: its new jobs would take it for theirs.
+
+    `SBATCH_*` are options that the user wants for all that is submitted.
+    """
+    names = (name for name in environment if not name.startswith(_OF_A_JOB) or name in _OF_THE_CLUSTER)
+    return {name: environment[name] for name in names}
 
 
 def submit_jobs(

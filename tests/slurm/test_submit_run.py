@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.launches import Launch, Run
 from tests.slurm.cluster import Cluster
 
@@ -105,3 +107,19 @@ def test_a_sweep_is_submitted_by_its_launcher(run: Run) -> None:
 
     assert launch.exit_code() == 2
     assert "hydra/launcher=slurm" in launch.stderr
+
+
+def test_a_launcher_of_sweeps_is_refused_for_one_run(run: Run) -> None:
+    launch = run("hydra/launcher=slurm", "workload=probe")
+
+    assert launch.exit_code() == 2
+    assert "submit=slurm" in launch.stderr
+
+
+def test_a_run_can_be_submitted_from_within_a_job(slurm: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the outer job has is not the new one's."""
+    for name, value in {"SLURM_NTASKS": "7", "SLURM_CPU_BIND": "map_cpu:0", "SLURM_MEM_PER_NODE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    launch = run("submit=slurm", "workload=probe")
+
+    assert launch.exit_code() == 0, launch.stderr

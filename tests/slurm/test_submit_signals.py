@@ -50,6 +50,7 @@ def test_a_job_goes_back_into_the_queue_so_often_and_no_more(slurm: Cluster, sub
     assert sweep.exit_code() == 1
     assert sweep.job(job)["state"] == "given_up"
     assert slurm.states()[job] == "FAILED"
+    assert f"job {job} ended: FAILED (NonZeroExitCode); log: {sweep.folder.path}" in sweep.launch.stderr
     assert len(numbers(sweep)) < 3
     assert "mixvllm resume" in sweep.launch.stderr
 
