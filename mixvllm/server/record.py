@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
+from mixvllm.runs.job import job_of_environment
 from mixvllm.runs.journal import SCHEMA_VERSION, Event, Observer
 from mixvllm.server.address import Address
 from mixvllm.server.guarded import GuardedProcess
@@ -63,6 +65,8 @@ class ServerRecord:
             "schema": SCHEMA_VERSION,
             "url": address.url,
             "api_base": f"{address.url}/v1",
+            "bind": address.host,
+            "job": job_of_environment(os.environ),
             "model": model_name,
             "identity": address.identity(model_name),
             "api_key": address.key.pointer.reference if address.key else None,

@@ -31,7 +31,7 @@ def in_job(name: str = "a", job_id: str = "17_0", **status: Any) -> RunFolder:
     """Write a run that says that it serves in a job, on another machine."""
     job = {"job_id": job_id, "restart_count": 0, "nonce": "x", "cluster": "mini", "node": NODE}
     run = write_run(name, **{"state": "ready", "host": NODE, "url": "http://127.0.0.1:8000", "job": job, **status})
-    run.endpoint.write_text(json.dumps({"api_base": "http://127.0.0.1:8000/v1", "api_key": None}))
+    run.endpoint.write_text(json.dumps({"api_base": "http://127.0.0.1:8000/v1", "api_key": None, "job": job}))
     return run
 
 
@@ -243,6 +243,30 @@ def test_the_url_of_a_run_on_a_node_comes_with_a_tunnel(
 
 def test_a_server_that_other_machines_reach_needs_no_jump() -> None:
     assert tunnel({"api_base": "http://10.0.0.7:8001/v1"}, NODE, "login") == "ssh -N -L 8001:10.0.0.7:8001 login"
+
+
+def test_a_server_on_all_interfaces_is_reached_by_its_nodes_name(
+    fake_slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = in_job()
+    write_json(run.endpoint, {**json.loads(run.endpoint.read_text()), "bind": "0.0.0.0"})
+    fake_slurm.jobs("17_0 RUNNING - n1")
+
+    show_url("a")
+
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0] == "export OPENAI_BASE_URL=http://n1:8000/v1"
+    assert captured.err == f"# from another machine, first: ssh -N -L 8000:n1:8000 {host_name()}\n"
+
+
+def test_an_endpoint_that_an_earlier_start_of_a_job_left_is_not_given(fake_slurm: FakeSlurm) -> None:
+    run = in_job()
+    endpoint = json.loads(run.endpoint.read_text())
+    write_json(run.endpoint, {**endpoint, "job": {**endpoint["job"], "nonce": "y"}})
+    fake_slurm.jobs("17_0 RUNNING - n1")
+
+    with pytest.raises(NotServing, match="is of another start of its job"):
+        show_url("a")
 
 
 @pytest.mark.parametrize(

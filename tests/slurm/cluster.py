@@ -276,8 +276,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_array_size=given.max_array_size,
         has_accounting=given.accounting,
     )
-    with Cluster(options) as cluster:
-        return subprocess.run(given.command, env=cluster.environment).returncode
+    try:
+        with Cluster(options) as cluster:
+            return subprocess.run(given.command, env=cluster.environment).returncode
+    except ClusterFailed as error:
+        parser.exit(1, f"error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from mixvllm.runs.trust import read_record
 from mixvllm.server.fleet import UNKNOWN, RunState
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EVERY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 class NotServing(MixvllmError):
@@ -35,11 +36,15 @@ def show_url(run: str) -> int:
     endpoint = read_record(state.folder.endpoint) if is_there else None
     if endpoint is None or "api_base" not in endpoint:
         raise NotServing(_refusal(state))
+    if endpoint.get("job") != state.record.get("job"):
+        raise NotServing(f"{state.folder.endpoint} is of another start of its job\n  next: mixvllm wait {state.name}")
+    if state.is_remote and endpoint.get("bind") in _EVERY:
+        endpoint["api_base"] = _from_outside(str(endpoint["api_base"]), state.host)
     say(exports(endpoint))
-    if state.is_remote:
-        remark(f"# {state.name} runs on {state.host}; 127.0.0.1 means that machine")
+    if state.is_remote and _host(endpoint) in _LOOPBACK:
+        remark(f"# {state.name} runs on {state.host}; {_host(endpoint)} means that machine")
     if job_id_of(state) is not None:
-        remark(f"# it runs on {state.host}; from another machine, first: {tunnel(endpoint, state.host, host_name())}")
+        remark(f"# from another machine, first: {tunnel(endpoint, state.host, host_name())}")
     return 0
 
 
@@ -55,11 +60,21 @@ def tunnel(endpoint: dict[str, Any], node: str, login: str) -> str:
     Args:
         login: the machine between the two.
     """
-    parts = urlsplit(str(endpoint["api_base"]))
-    host, port = parts.hostname or "127.0.0.1", parts.port
+    host, port = _host(endpoint), urlsplit(str(endpoint["api_base"])).port
+    if endpoint.get("bind") in _EVERY:
+        host = node
     if host in _LOOPBACK:  # there alone it is reached, so the way goes on to the node itself
         return f"ssh -N -L {port}:{_bracketed(host)}:{port} -J {shlex.quote(login)} {shlex.quote(node)}"
     return f"ssh -N -L {port}:{_bracketed(host)}:{port} {shlex.quote(login)}"
+
+
+def _host(endpoint: dict[str, Any]) -> str:
+    return urlsplit(str(endpoint["api_base"])).hostname or "127.0.0.1"
+
+
+def _from_outside(base: str, node: str) -> str:
+    parts = urlsplit(base)
+    return parts._replace(netloc=f"{_bracketed(node)}:{parts.port}").geturl()
 
 
 def _bracketed(host: str) -> str:
