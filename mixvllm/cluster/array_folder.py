@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,19 @@ class Element:
     server_key: str = ""
     repeats: tuple[tuple[str, int], ...] = ()
     is_warm: bool = False
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for all jobs of an array.
+
+    Args:
+        max_requeues: how often each may be started again.
+        full_time_s: seconds after which a job that is told that it ends soon has had its time; before, it is preempted.
+    """
+
+    max_requeues: int
+    full_time_s: float
 
 
 @dataclass(frozen=True)
@@ -99,17 +112,12 @@ class ArrayFolder:
         """What the job of element `index` printed; the name is submitit's."""
         return self.path / f"{job_id}_{index}_0_log.out"
 
-    def write_elements(self, elements: Sequence[Element], max_requeues: int) -> None:
-        """Write what each job does.
+    def write_elements(self, elements: Sequence[Element], terms: Terms) -> None:
+        """Write what each job does, in the order of their indices, shape (n,)."""
+        written = [asdict(element) for element in elements]
+        write_json(self.elements, {"schema": SCHEMA_VERSION, "terms": asdict(terms), "elements": written})
 
-        Args:
-            elements: in the order of their indices, shape (n,).
-            max_requeues: how often each may be started again.
-        """
-        written = [{"server_key": one.server_key, "repeats": one.repeats, "is_warm": one.is_warm} for one in elements]
-        write_json(self.elements, {"schema": SCHEMA_VERSION, "max_requeues": max_requeues, "elements": written})
-
-    def read_elements(self) -> tuple[list[Element], int]:
+    def read_elements(self) -> tuple[list[Element], Terms]:
         """Return what `write_elements` wrote.
 
         Raises:
@@ -120,7 +128,7 @@ class ArrayFolder:
             raise MixvllmError(
                 f"{self.elements} cannot be read\n  next: output_dir must be on a disk that all nodes see"
             )
-        return [_element(each) for each in record["elements"]], record["max_requeues"]
+        return [_element(each) for each in record["elements"]], Terms(**record["terms"])
 
     @property
     def job_id(self) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mixvllm.cluster.alone import run_alone
-from mixvllm.cluster.array_folder import ArrayFolder, Element
+from mixvllm.cluster.array_folder import ArrayFolder, Element, Terms
 from mixvllm.cluster.job import ThisJob, own_surroundings
 from mixvllm.cluster.place import slot_for
 from mixvllm.cluster.signals import JobSignals
@@ -62,21 +62,29 @@ class ElementRunner:
         self._job = job
         self._signals = signals
         self._is_failed = False
+        self._has_progressed = False
+        self._began = time.monotonic()
 
     def run(self) -> int:
         """Do what is left of it; return the exit code. Where the time is up, the job goes back into the queue."""
         _await_file(self._folder.elements)
-        elements, max_requeues = self._folder.read_elements()
-        if self._job.restart_count > max_requeues:
+        elements, terms = self._folder.read_elements()
+        if self._job.restart_count > terms.max_requeues:
             self._record("given_up", f"started {self._job.restart_count} times: hydra.launcher.max_requeues")
             return 1
         self._record("running")
         element = elements[self._job.index]
         if not element.server_key:
-            self._is_failed = not run_alone(RunFolder(self._folder.work), self._job, self._signals, self._remark)
+            self._run_alone()
         elif (left := self._left(element)).repeats:
             self._measure(left)
-        return self._end(max_requeues)
+        return self._end(terms)
+
+    def _run_alone(self) -> None:
+        folder = RunFolder(self._folder.work)
+        workload = (read_json(folder.point) or {})["config"]["workload"]
+        self._has_progressed = workload["kind"] == "serve"
+        self._is_failed = not run_alone(folder, self._job, self._signals, self._remark)
 
     def _left(self, element: Element) -> Element:
         """Return `element` without what an earlier start of this job has finished."""
@@ -117,6 +125,7 @@ class ElementRunner:
             return
         if event["event"] == "repeat_ended":
             self._is_failed |= event["verdict"] != "ok"
+            self._has_progressed = True
         self._folder.tell(self._job.index, event)
         if event["event"] in ("repeat_ended", "remark"):
             sys.stdout.write(f"{event.get('text') or _words(event)}\n")
@@ -127,30 +136,36 @@ class ElementRunner:
         current = (read_json(self._folder.job(self._job.index)) or {}).get("nonce")
         return current not in (None, self._job.nonce)
 
-    def _end(self, max_requeues: int) -> int:
+    def _end(self, terms: Terms) -> int:
         if self._is_replaced():
             return 1
+        is_full = time.monotonic() - self._began >= terms.full_time_s
+        if self._signals.is_time_up and is_full and not self._has_progressed:
+            self._record("given_up", "time is up before anything was measured: raise hydra.launcher.timeout_min")
+            return 1
         if self._signals.is_time_up:
-            return self._requeue(max_requeues, "time is up")
+            return self._requeue(terms, "time is up")
         if self._signals.exit_code is not None:
             stopper = stopped_by(self._job)
             if stopper == "preempted":
-                return self._requeue(max_requeues, stopper)
+                return self._requeue(terms, stopper)
             self._record(stopper, "got a SIGTERM")
             return self._signals.exit_code
         self._record("failed" if self._is_failed else "done")
         return int(self._is_failed)
 
-    def _requeue(self, max_requeues: int, cause: str) -> int:
+    def _requeue(self, terms: Terms, cause: str) -> int:
         """Put the job back into the queue; Slurm ends this start of it."""
-        if self._job.restart_count >= max_requeues:
-            self._record("given_up", f"{cause}, and it was requeued {max_requeues} times before")
+        if self._job.restart_count >= terms.max_requeues:
+            self._record("given_up", f"{cause}, and it was requeued {terms.max_requeues} times before")
             return 1
         self._record("requeued", cause)
         run_slurm(["scontrol", "requeue", self._job.job_id], timeout_s=_SLURM_S)
         return 1
 
     def _record(self, state: str, cause: str | None = None) -> None:
+        if cause is not None:
+            sys.stdout.write(f"{state}: {cause}\n")
         record = {
             "schema": SCHEMA_VERSION,
             "state": state,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mixvllm.cluster.array_folder import ArrayFolder, Element, arrays_of
+from mixvllm.cluster.array_folder import ArrayFolder, Element, Terms, arrays_of
 from mixvllm.cluster.follow import SubmittedJob, submitted_jobs
 from mixvllm.cluster.limits import read_limits
 from mixvllm.cluster.script import script_text
@@ -23,6 +23,7 @@ from mixvllm.runs.journal import SCHEMA_VERSION
 
 _OF_A_JOB = ("SLURM", "SRUN_", "PMI", "SUBMITIT_")
 _OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
+_EARLY_S = 90.0  # Slurm sends the signal up to a minute early, and the program begins some time after its job
 _SBATCH_S = 60.0  # a controller with much to do answers late
 
 
@@ -77,10 +78,14 @@ def write_arrays(work: Path, batches: Sequence[Batch], options: SlurmLauncherCon
     folders = []
     for batch, array_name in zip(batches, names_of(len(batches)), strict=True):
         folder = ArrayFolder.create(work, array_name)
-        folder.write_elements(batch.elements, options.max_requeues)
+        folder.write_elements(batch.elements, _terms(batch.shape, options))
         write_text(folder.script, script_text(folder, batch.shape, len(batch.elements), options, name), mode=0o700)
         folders.append(folder)
     return folders
+
+
+def _terms(shape: JobShape, options: SlurmLauncherConfig) -> Terms:
+    return Terms(options.max_requeues, 60 * shape.timeout_min - options.signal_delay_s - _EARLY_S)
 
 
 def submit(folders: Sequence[ArrayFolder], cluster: str) -> list[str]:

@@ -88,7 +88,7 @@ def test_a_server_on_the_cpu_asks_for_no_gpu() -> None:
 
 
 def shape(*overrides: str, num_repeats: int = 3, is_cpu: bool = False, **options: object) -> JobShape:
-    config = compose(["model=default", "model.name=some/model", *overrides])
+    config = compose(["model=default", "model.name=some/model", "workload=probe", *overrides])
     given = SlurmLauncherConfig.model_validate(options)
     return shape_of(config, given, {"HF_HOME": "/nowhere"}, num_repeats=num_repeats, is_cpu=is_cpu)
 
@@ -99,6 +99,7 @@ def test_a_job_takes_what_its_server_takes() -> None:
     assert shape(*parallel) == JobShape(1, 4, 12, None, 60)
     assert shape(*parallel, is_cpu=True).gpus_per_node == 0
     assert shape("model.weights_gib=140", num_repeats=12) == JobShape(1, 1, 6, 192.0, 240)
+    assert shape("workload=serve").timeout_min == 480
 
 
 def test_each_part_of_a_shape_can_be_given() -> None:

@@ -55,6 +55,20 @@ def test_a_job_goes_back_into_the_queue_so_often_and_no_more(slurm: Cluster, sub
     assert "mixvllm resume" in sweep.launch.stderr
 
 
+def test_a_job_that_is_too_short_for_one_measurement_is_not_tried_again(
+    slurm: Cluster, submit_sweep: SubmitSweep
+) -> None:
+    sweep = submit_sweep("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", command("sleep 60"))
+    (job,) = sweep.wait_submitted()
+    sweep.wait_began()
+
+    slurm.run("scancel", "--signal=USR2", job)
+
+    assert sweep.exit_code() == 1
+    assert sweep.job(job)["state"] == "given_up"
+    assert "raise hydra.launcher.timeout_min" in sweep.logs()
+
+
 def test_a_cancelled_job_is_recorded_as_such_and_its_points_can_be_resumed(
     slurm: Cluster, submit_sweep: SubmitSweep
 ) -> None:
