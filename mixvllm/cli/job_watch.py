@@ -12,7 +12,8 @@ from mixvllm.cluster.queue import cancel
 from mixvllm.cluster.slurm import SlurmUnreachable
 from mixvllm.server.signals import StopSignals
 
-_LOOK_S = 2.0  # between two calls of squeue
+_LOOK_S = 2.0  # between two looks at what jobs tell, and between the first calls of squeue
+_MAX_LOOK_S = 10.0  # between later ones: a controller has more to do
 _TICK_S = 0.2
 _SECOND_THOUGHT_S = 3.0  # for another Ctrl-C
 _CANCEL_S = 60.0
@@ -56,8 +57,10 @@ class JobWatch:
 
     def until_ended(self) -> bool:
         """Return True when all jobs have ended, False where a signal came before."""
+        began = time.monotonic()
         while not self._have_ended():
-            if self._sleep(_LOOK_S):
+            look_s = min(_MAX_LOOK_S, max(_LOOK_S, (time.monotonic() - began) / 60))
+            if self._listen(look_s):
                 self._leave()
                 return False
         return True
@@ -82,8 +85,7 @@ class JobWatch:
             if not self._is_silent:
                 self._screen.say(f"{error}\n  trying again until it answers")
             self._is_silent = True
-        for event in self._follower.new_events():
-            self._tell(event)
+        self._pass_on()
         if not self._is_silent:
             self._screen.show_jobs(self._states)
         return self._states
@@ -96,18 +98,27 @@ class JobWatch:
             while time.monotonic() < deadline and not self._signals.is_forced():
                 time.sleep(_TICK_S)
         if not self._signals.is_forced():
-            self._screen.say(f"the jobs go on: squeue -j {listed(self._jobs)}")
+            name = self._jobs[0].folder.work.name
+            self._screen.say(f"the jobs go on: mixvllm ps shows them, mixvllm stop {name} cancels them")
             return
         self.cancel("cancelling the jobs")
         deadline = time.monotonic() + _CANCEL_S
         while not self._have_ended() and time.monotonic() < deadline:
             time.sleep(_TICK_S)
 
-    def _sleep(self, seconds: float) -> bool:
-        """Wait, and return early, with True, where a signal came."""
+    def _pass_on(self) -> None:
+        for event in self._follower.new_events():
+            self._tell(event)
+
+    def _listen(self, seconds: float) -> bool:
+        """Pass on what jobs tell, for a while; return early, with True, where a signal came."""
         deadline = time.monotonic() + seconds
+        next_at = time.monotonic() + _LOOK_S
         while time.monotonic() < deadline and not self._signals.is_requested():
             time.sleep(_TICK_S)
+            if time.monotonic() >= next_at:
+                next_at += _LOOK_S
+                self._pass_on()
         return self._signals.is_requested()
 
 

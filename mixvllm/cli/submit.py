@@ -58,7 +58,7 @@ def run_submitted(composed: Composed, launcher: Sequence[str]) -> int:
     if options.wait and not config.detach:
         return _wait(folder, submitted, config, screen)
     sys.stdout.write(f"{submitted[0].array_id}\n")
-    screen.say(f"to follow: mixvllm ps, mixvllm logs -f {folder.name}")
+    screen.say(f"to follow: mixvllm wait {folder.name}; to cancel: mixvllm stop {folder.name}")
     return EXIT_OK
 
 
@@ -108,7 +108,7 @@ def _wait(folder: RunFolder, jobs: Sequence[SubmittedJob], config: ExperimentCon
         finally:
             screen.close()
         if signals.exit_code is not None:
-            screen.say(f"to follow: mixvllm ps, mixvllm logs -f {folder.name}")
+            screen.say(f"to follow: mixvllm wait {folder.name}, mixvllm logs -f {folder.name}")
             return signals.exit_code
         return _show_end(folder, config, jobs, screen)
 

@@ -89,11 +89,8 @@ class Follower:
 
     def __init__(self, jobs: Sequence[SubmittedJob]) -> None:
         self._jobs = list(jobs)
+        self._recorded: set[str] = set()
         self._offsets = dict.fromkeys((job.job_id for job in jobs), 0)
-
-    def skip_told(self) -> None:
-        """Pass over what the jobs have told by now."""
-        self.new_events()
 
     def states(self) -> list[JobState]:
         """Return how the jobs are, by one call of squeue; an end that Slurm alone knows of is written down.
@@ -105,7 +102,9 @@ class Follower:
         # What was cancelled before it ran is shown as the array that it is what is left of.
         states = [_state(job, found.get(job.job_id) or found.get(job.array_id)) for job in self._jobs]
         for state in states:
-            _record_end(state)
+            if state.has_ended and state.job.job_id not in self._recorded:
+                self._recorded.add(state.job.job_id)
+                _record_end(state)
         return states
 
     def new_events(self) -> list[dict[str, Any]]:
@@ -137,7 +136,7 @@ def _record_end(state: JobState) -> None:
     """
     file = state.job.folder.job(state.job.index)
     record = read_json(file) or {}
-    if not state.has_ended or state.state == "COMPLETED" or record.get("state") in _OF_RECORD:
+    if state.state == "COMPLETED" or record.get("state") in _OF_RECORD:
         return
     ended = "cancelled" if state.state == "CANCELLED" else "failed"
     cause = f"{state.state.lower()}: {state.reason}" if state.reason else state.state.lower()
