@@ -25,9 +25,17 @@ _STARTERS = {
     *("make_generator", "engines", "search"),
 }
 """Fixtures that start launchers, servers or load generators."""
-_SLOW = {"faults/", "cli/test_launch", "server/test_stopping", "server/test_warm", "sweep/test_search", "test_package"}
+_SLOW = {
+    "faults/",
+    "slurm/",
+    "cli/test_launch",
+    "server/test_stopping",
+    "server/test_warm",
+    "sweep/test_search",
+    "test_package",
+}
 """Folders and modules whose tests take long without one of these."""
-_ONE_BY_ONE = ("tests/engine/",)
+_ONE_BY_ONE = ("tests/engine/", "tests/slurm/")
 """Folders whose tests run one after the other."""
 _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
 

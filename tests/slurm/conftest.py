@@ -13,14 +13,6 @@ from tests.slurm.cluster import Cluster, ClusterFailed, missing_packages
 from tests.slurm.configuration import Options
 from tests.slurm.submitted import SubmitSweep, SubmittedSweep
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one process run all tests of this folder, with one cluster."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("slurm"))
-
-
 StartCluster = Callable[..., Cluster]
 """Starts a cluster with the given `Options`; see the fixture `start_cluster`."""
 
