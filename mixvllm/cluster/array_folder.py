@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,14 +144,17 @@ class ArrayFolder:
             file.write(json.dumps(event).encode() + b"\n")
 
     def read_events(self, index: int, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """Return the whole events of element `index` from byte `offset` on, and where the next one begins."""
+        """Return the whole events of element `index` from byte `offset` on, and where the next one begins.
+
+        What is no event is passed over: on some disks, two starts of a job that write at one time spoil a line.
+        """
         try:
             with self.events(index).open("rb") as file:
                 file.seek(offset)
                 *lines, _ = file.read().split(b"\n")
         except FileNotFoundError:
             return [], offset
-        return [json.loads(line) for line in lines if line], offset + sum(len(line) + 1 for line in lines)
+        return [event for line in lines for event in _events(line)], offset + sum(len(line) + 1 for line in lines)
 
 
 def arrays_of(work: Path) -> list[ArrayFolder]:
@@ -162,6 +166,13 @@ def _all(work: Path) -> Iterator[ArrayFolder]:
     parent = work / "slurm"
     paths = sorted(parent.iterdir()) if parent.is_dir() else []
     return (ArrayFolder(path) for path in paths if path.is_dir())
+
+
+def _events(line: bytes) -> Iterator[dict[str, Any]]:
+    with suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict) and "event" in event:
+            yield event
 
 
 def _element(record: dict[str, Any]) -> Element:
