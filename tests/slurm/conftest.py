@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,15 +17,19 @@ StartCluster = Callable[..., Cluster]
 """Starts a cluster with the given `Options`; see the fixture `start_cluster`."""
 
 
+def need(missing: Sequence[str], what: str) -> None:
+    """Skip where packages of Debian are missing; in CI that is a failure."""
+    if missing:
+        words = f"needs {what}: apt-get install --no-install-recommends {' '.join(missing)}"
+        if os.environ.get("CI"):
+            raise ClusterFailed(words)
+        pytest.skip(words)
+
+
 @pytest.fixture(scope="session")
 def slurm_packages() -> None:
     """Have what a cluster needs installed."""
-    missing = missing_packages()
-    if missing:
-        what = f"needs Slurm: apt-get install --no-install-recommends {' '.join(missing)}"
-        if os.environ.get("CI"):
-            raise ClusterFailed(what)
-        pytest.skip(what)
+    need(missing_packages(), "Slurm")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from mixvllm.cluster.limits import read_limits
 from mixvllm.cluster.queue import read_queue
 from tests.slurm.accounting import PACKAGES
 from tests.slurm.cluster import Cluster, missing_packages
-from tests.slurm.conftest import StartCluster
+from tests.slurm.conftest import StartCluster, need
 from tests.written_runs import wait_for
 
 KEPT_S = 2
@@ -17,9 +17,7 @@ KEPT_S = 2
 
 @pytest.fixture
 def cluster(start_cluster: StartCluster) -> Cluster:
-    missing = missing_packages(PACKAGES)
-    if missing:
-        pytest.skip(f"needs accounting: apt-get install --no-install-recommends {' '.join(missing)}")
+    need(missing_packages(PACKAGES), "accounting")
     return start_cluster(num_nodes=1, has_accounting=True, kept_s=KEPT_S)
 
 

@@ -26,7 +26,9 @@ def test_servers_of_different_sizes_are_submitted_by_one_command(slurm: Cluster,
     sweep = submit_sweep(*grid, command("echo $SLURM_ARRAY_JOB_ID"))
 
     assert sweep.exit_code() == 0, sweep.launch.stderr
-    asked = dict(line.split() for line in slurm.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %b").splitlines())
+    ids = ",".join(array["job_id"] for array in sweep.arrays())
+    lines = slurm.run("squeue", "-h", "-r", "-t", "all", "-j", ids, "-o", "%i %b").splitlines()
+    asked = dict(line.split() for line in lines)
     assert verdicts(sweep.records()) == ["ok"] * 4
     assert sorted(asked.values()) == ["gres:gpu:1", "gres:gpu:1", "gres:gpu:2", "gres:gpu:2"]
     assert [array["num_elements"] for array in sweep.arrays()] == [2, 2]
