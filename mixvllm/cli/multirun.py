@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.search import run_search
 from mixvllm.cli.slurm import run_slurm_sweep
 from mixvllm.cli.stock_launcher import run_with_hydra
-from mixvllm.cli.sweep_end import done_before, remarks, show_results
+from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results
 from mixvllm.cli.sweep_screen import SweepScreen
 from mixvllm.cli.sweeping import place, say, sweep_folder, works_of
 from mixvllm.config.load.launcher import launcher_kind, local_launcher
@@ -60,7 +59,8 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
         if plan.settings.search is not None:
             return run_search(arguments, goes_on_in)
         if is_dry_run:
-            return _show_plan(plan)
+            show_plan(plan)
+            return EXIT_OK
         options = local_launcher(plan.hydra)
         plan.check()
         folder = sweep_folder(plan, goes_on_in)
@@ -75,12 +75,6 @@ def _is_true(overrides: Sequence[str], key: str) -> bool:
     """Whether `overrides` set `key`, which holds for all points, to true."""
     given = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith(f"{key}=")]
     return bool(given) and given[-1].strip("'\"").lower() in ("true", "yes", "on", "1")
-
-
-def _show_plan(plan: Plan) -> int:
-    sys.stdout.write("\n".join(plan.lines(shutil.get_terminal_size().columns)) + "\n")
-    plan.check()
-    return EXIT_OK
 
 
 def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:

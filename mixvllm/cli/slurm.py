@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.job_watch import JobWatch, listed
 from mixvllm.cli.slurm_screen import SlurmScreen
-from mixvllm.cli.sweep_end import done_before, remarks, show_results
+from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results
 from mixvllm.cli.sweeping import say, short, sweep_folder, works_of
 from mixvllm.cluster.array_folder import Element
 from mixvllm.cluster.follow import SubmittedJob, living_jobs
@@ -72,8 +71,7 @@ def _check(plan: Plan, options: SlurmLauncherConfig) -> None:
 
 
 def _show(plan: Plan, draft: Draft, options: SlurmLauncherConfig) -> int:
-    sys.stdout.write("\n".join(plan.lines(shutil.get_terminal_size().columns)) + "\n")
-    plan.check()
+    show_plan(plan)
     name = plan.settings.name or "NAME"
     folder = SweepFolder(Path(plan.output_dir).absolute() / "sweeps" / name)
     with tempfile.TemporaryDirectory(prefix="mixvllm-plan-") as temporary:

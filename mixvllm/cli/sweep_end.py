@@ -16,6 +16,16 @@ from mixvllm.sweep.results import Results
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 
+def show_plan(plan: Plan) -> None:
+    """Print what would be done.
+
+    Raises:
+        ConfigError: points are wrong.
+    """
+    sys.stdout.write("\n".join(plan.lines(shutil.get_terminal_size().columns)) + "\n")
+    plan.check()
+
+
 def remarks(plan: Plan, num_left: int) -> list[str]:
     """Return what a user should know before the start, in a few lines."""
     num_repeats = sum(point.num_repeats for point in plan.points)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import mixvllm
 from mixvllm.cluster.array_folder import ArrayFolder
 from mixvllm.cluster.shape import JobShape
 from mixvllm.config.schema.launcher import SlurmLauncherConfig
 from mixvllm.errors import ConfigError, Fault
-
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from mixvllm.cluster.element import main; main(sys.argv[2])"
-"""Finds this very package, also in a checkout that is not installed, and nothing in the folder that it runs in."""
+from mixvllm.machine.program import module_argv
 
 _SAME_NAME = (
     *("partition", "account", "qos", "constraint", "nodelist", "exclude", "dependency"),
@@ -42,7 +37,7 @@ def script_text(
     """
     make = _submitit()
     text: str = make(
-        command=_command(folder),
+        command=shlex.join(module_argv("mixvllm.cluster.element", str(folder.path))),
         folder=folder.path,
         map_count=num_elements,
         **_resources(shape, options),
@@ -69,10 +64,6 @@ def _submitit() -> Any:
         words = "needs submitit: pip install 'mixvllm[slurm]'"
         raise ConfigError([Fault("hydra/launcher", words, "slurm")]) from None
     return _make_sbatch_string
-
-
-def _command(folder: ArrayFolder) -> str:
-    return shlex.join([sys.executable, "-P", "-c", _PROGRAM, str(Path(mixvllm.__file__).parents[1]), str(folder.path)])
 
 
 def _resources(shape: JobShape, options: SlurmLauncherConfig) -> dict[str, Any]:

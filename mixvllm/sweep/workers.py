@@ -8,7 +8,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,15 +16,13 @@ from time import sleep
 from types import TracebackType
 from typing import IO, Any, Self
 
-import mixvllm
+from mixvllm.machine.program import module_argv
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.fleet import RunState, look_at
 from mixvllm.sweep.slots import Slot
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 _TICK_S = 0.2
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from mixvllm.sweep.worker import main; main(sys.argv[2])"
-"""Finds this very package, also in a checkout that is not installed, and nothing in the folder that it runs in."""
 
 
 @dataclass(eq=False)
@@ -131,7 +128,7 @@ class Workers:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, _package_folder(), str(self._folder.path)],
+                module_argv("mixvllm.sweep.worker", str(self._folder.path)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=descriptor,
@@ -191,10 +188,6 @@ def _are_held(log: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def _package_folder() -> str:
-    return str(Path(mixvllm.__file__).parents[1])
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
