@@ -18,6 +18,7 @@ from .interpreter import make_interpreter
 
 Start = Callable[..., FakeServer]
 
+_SEEN_S = 2.0  # long enough that a busy machine sees /health before the exit
 _LOADING = "Starting to load model"
 _PROMPT = {"model": "demo", "prompt": "one two three", "max_tokens": 4}
 
@@ -461,7 +462,7 @@ def test_killed_leader_leaves_the_engine_and_frees_the_port(start: Start) -> Non
 
 @pytest.mark.parametrize("title", ["VLLM::EngineCore", "VLLM::Worker"])
 def test_killed_engine_ends_in_exit_0(start: Start, title: str) -> None:
-    fake = start(num_workers=1).wait_ready()
+    fake = start(num_workers=1, watchdog_s=_SEEN_S).wait_ready()
     os.kill(fake.pids[title], signal.SIGKILL)
     wait_until(lambda: fake.get("/health")[0] == 503)
 
@@ -502,7 +503,7 @@ def test_stopped_engine_is_killed_at_the_end_of_the_drain(start: Start) -> None:
 
 
 def test_request_can_kill_the_engine(start: Start) -> None:
-    fake = start(die_on_request=2).wait_ready()
+    fake = start(die_on_request=2, watchdog_s=_SEEN_S).wait_ready()
 
     assert fake.post("/v1/completions", _PROMPT)[0] == 200
     status, answer = fake.post("/v1/completions", _PROMPT)
