@@ -45,7 +45,8 @@ def works_of(plan: Plan, repeats: Sequence[Repeat]) -> list[Work]:
         of_group = tuple(one for point in group.points for one in left.get(point.content_hash, ()))
         if of_group:
             number = next(point.index for point in group.points if point.content_hash == of_group[0][0])
-            works.append(Work(group.server_key, group.shape.num_gpus, of_group, number))
+            shape = group.shape
+            works.append(Work(group.server_key, shape.num_gpus, of_group, number, num_nodes=shape.num_nodes))
     return works
 
 
@@ -86,6 +87,8 @@ def visible_gpus() -> list[str]:
 def _too_large_faults(works: Sequence[Work], large: dict[str, str], slots: Slots) -> list[Fault]:
     first = next(work for work in works if work.server_key in large)
     words = f"point {first.number}: {large[first.server_key]}; sweep.skip_infeasible=true goes on with the others"
+    if first.num_nodes > 1:
+        return [Fault("inference.nnodes", words, str(first.num_nodes))]
     return [Fault("hydra.launcher.gpus", words, ",".join(slots.gpus))]
 
 

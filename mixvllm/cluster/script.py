@@ -99,6 +99,8 @@ def _srun_args(shape: JobShape, options: SlurmLauncherConfig) -> Iterator[str]:
     """
     yield f"--cpus-per-task={shape.cpus_per_task}"
     yield "--open-mode=append"
+    if shape.num_nodes > 1:  # the first node's program starts what runs on the others
+        yield from ("--nodes=1", "--ntasks=1")
     yield from options.srun_args
 
 

@@ -9,6 +9,7 @@ from math import ceil
 
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.config.schema.launcher import SlurmLauncherConfig
+from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine import GIB
 from mixvllm.machine.memory import read_model_files
 from mixvllm.machine.preflight.weights import model_folder
@@ -59,20 +60,33 @@ def shape_of(
         num_repeats: measurements of the job.
         is_cpu: whether the engine runs on the CPU.
     """
-    num_gpus = 0 if is_cpu else config.inference.num_gpus
     return JobShape(
-        num_nodes=1,
-        gpus_per_node=num_gpus if options.gpus_per_node == "auto" else options.gpus_per_node,
+        num_nodes=config.inference.nnodes,
+        gpus_per_node=_gpus_per_node(config, options, is_cpu=is_cpu),
         cpus_per_task=_cores(config, options),
         mem_gb=_memory_gb(config, environment) if options.mem_gb == "auto" else options.mem_gb,
         timeout_min=_timeout_min(config, num_repeats) if options.timeout_min == "auto" else options.timeout_min,
     )
 
 
+def _gpus_per_node(config: ExperimentConfig, options: SlurmLauncherConfig, *, is_cpu: bool) -> int:
+    """Return the GPUs of each node; 0 leaves them to other options, such as `exclusive`."""
+    needed = 0 if is_cpu else config.inference.num_gpus_per_node
+    asked = needed if options.gpus_per_node == "auto" else options.gpus_per_node
+    if asked in (0, needed):
+        return asked
+    takes = f"a server of {config.inference.num_gpus} GPUs on inference.nnodes={config.inference.nnodes}"
+    if asked > needed:
+        words = f"would leave {asked - needed} GPUs of each node idle: {takes} takes {needed} of each"
+    else:
+        words = f"is too few: {takes} takes {needed} of each; inference.nnodes=NUMBER spreads it over more"
+    raise ConfigError([Fault("hydra.launcher.gpus_per_node", words, str(asked))])
+
+
 def _cores(config: ExperimentConfig, options: SlurmLauncherConfig) -> int:
     if options.cpus_per_task != "auto":
         return options.cpus_per_task
-    return _BASE_CORES + _CORES_PER_GPU * config.inference.num_gpus
+    return _BASE_CORES + _CORES_PER_GPU * config.inference.num_gpus_per_node
 
 
 def _memory_gb(config: ExperimentConfig, environment: Mapping[str, str]) -> float | None:
@@ -80,7 +94,8 @@ def _memory_gb(config: ExperimentConfig, environment: Mapping[str, str]) -> floa
     weights_gib = _weights_gib(config, environment)
     if weights_gib is None:
         return None
-    return float(ceil((_BASE_MEMORY_GIB + 1.25 * weights_gib) / _MEMORY_STEP_GIB) * _MEMORY_STEP_GIB)
+    of_node = 1.25 * weights_gib / config.inference.nnodes
+    return float(ceil((_BASE_MEMORY_GIB + of_node) / _MEMORY_STEP_GIB) * _MEMORY_STEP_GIB)
 
 
 def _weights_gib(config: ExperimentConfig, environment: Mapping[str, str]) -> float | None:

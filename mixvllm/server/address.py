@@ -18,6 +18,7 @@ class Address:
         lease: keeps its port; released when it has stopped.
         key: what clients send; None where it needs none.
         is_tls: whether it speaks HTTPS, since it was given a certificate.
+        advertised: by which other machines reach it, where an interface was chosen for that.
         nonce: what no other server has.
     """
 
@@ -25,6 +26,7 @@ class Address:
     lease: PortLease
     key: ApiKey | None
     is_tls: bool = False
+    advertised: str | None = None
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property

@@ -66,6 +66,7 @@ class ServerRecord:
             "url": address.url,
             "api_base": f"{address.url}/v1",
             "bind": address.host,
+            "address": address.advertised,
             "job": job_of_environment(os.environ),
             "model": model_name,
             "identity": address.identity(model_name),

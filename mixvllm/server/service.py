@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from mixvllm.errors import Interrupted, MixvllmError, ServerFailed, ServerForeign
 from mixvllm.machine.ports import lease_port
@@ -165,7 +166,7 @@ class Service:
         """Move to another port; the old one is kept meanwhile, so that it is not taken for free."""
         server = self.deployment.config.server
         lost = self._address
-        self._address = Address(server.host, lease_port(server.host, "auto"), lost.key, lost.is_tls)
+        self._address = replace(lost, lease=lease_port(server.host, "auto"))
         lost.lease.release()
 
     def _wait(self, delay_s: float) -> None:

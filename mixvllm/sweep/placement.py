@@ -34,6 +34,8 @@ def make_slots(records: Records, options: LocalLauncherConfig, visible: Callable
 
 def too_large(work: Work, slots: Slots) -> str | None:
     """Return why the server of `work` never gets a slot; None where it does."""
+    if work.num_nodes > 1:
+        return f"its server spans {work.num_nodes} nodes, and this launcher has one: hydra/launcher=slurm"
     if not slots.gpus or work.num_gpus <= slots.capacity:
         return None
     return f"its server takes {work.num_gpus} GPUs, and {slots.capacity} may be used"

@@ -240,7 +240,7 @@ class _Planner:
             content_hash,
             point.server_key,
             config.model.name,
-            _shape(config.inference.num_gpus),
+            _shape(config.inference.nnodes, config.inference.num_gpus),
             getattr(config.workload, "repeats", 1),
         )
         self._write(point, candidate.labels)
@@ -296,5 +296,5 @@ def _groups(points: Sequence[PlannedPoint]) -> tuple[Group, ...]:
 
 
 @cache
-def _shape(num_gpus: int) -> Shape:
-    return Shape(1, num_gpus)
+def _shape(num_nodes: int, num_gpus: int) -> Shape:
+    return Shape(num_nodes, num_gpus)

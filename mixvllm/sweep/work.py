@@ -15,6 +15,7 @@ class Work:
         repeats: content hash and number of each, in order; those of one point follow each other.
         number: of its first point, as the results have it.
         is_warm: whether the server is to be forked from an interpreter that has imported vLLM.
+        num_nodes: that the server spans.
     """
 
     server_key: str
@@ -22,3 +23,4 @@ class Work:
     repeats: tuple[tuple[str, int], ...]
     number: int = 0
     is_warm: bool = False
+    num_nodes: int = 1

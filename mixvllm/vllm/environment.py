@@ -21,7 +21,7 @@ def build_environment(config: ServeConfig, inherited: Mapping[str, str], metadat
     environment = {name: value for name, value in config.server.env.items() if value is not None}
     if isinstance(config, ExperimentConfig):
         environment |= config.workload.server_environment(config.server)
-    if config.server.is_loopback:
+    if config.server.is_loopback and config.inference.nnodes == 1:
         # vLLM takes the address of the default route for its internal sockets: reachable from the network.
         environment.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if metadata_path is not None:

@@ -39,7 +39,7 @@ def show_url(run: str) -> int:
     if endpoint.get("job") != state.record.get("job"):
         raise NotServing(f"{state.folder.endpoint} is of another start of its job\n  next: mixvllm wait {state.name}")
     if state.is_remote and endpoint.get("bind") in _EVERY:
-        endpoint["api_base"] = _from_outside(str(endpoint["api_base"]), state.host)
+        endpoint["api_base"] = _from_outside(str(endpoint["api_base"]), _outside(endpoint, state.host))
     say(exports(endpoint))
     if state.is_remote and _host(endpoint) in _LOOPBACK:
         remark(f"# {state.name} runs on {state.host}; {_host(endpoint)} means that machine")
@@ -62,7 +62,7 @@ def tunnel(endpoint: dict[str, Any], node: str, login: str) -> str:
     """
     host, port = _host(endpoint), urlsplit(str(endpoint["api_base"])).port
     if endpoint.get("bind") in _EVERY:
-        host = node
+        host = _outside(endpoint, node)
     if host in _LOOPBACK:  # there alone it is reached, so the way goes on to the node itself
         return f"ssh -N -L {port}:{_bracketed(host)}:{port} -J {shlex.quote(login)} {shlex.quote(node)}"
     return f"ssh -N -L {port}:{_bracketed(host)}:{port} {shlex.quote(login)}"
@@ -70,6 +70,11 @@ def tunnel(endpoint: dict[str, Any], node: str, login: str) -> str:
 
 def _host(endpoint: dict[str, Any]) -> str:
     return urlsplit(str(endpoint["api_base"])).hostname or "127.0.0.1"
+
+
+def _outside(endpoint: dict[str, Any], node: str) -> str:
+    """Return what other machines call the machine of `endpoint`: the address that was chosen, or its name."""
+    return str(endpoint.get("address") or node)
 
 
 def _from_outside(base: str, node: str) -> str:

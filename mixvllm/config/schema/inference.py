@@ -21,6 +21,8 @@ class InferenceConfig(Section):
     """Groups of GPUs that hold successive layers."""
     data_parallel_size: PositiveInt = 1
     """Copies of the model behind one address."""
+    nnodes: PositiveInt = 1
+    """Nodes of a cluster that one server spans; each has the same number of its GPUs."""
     enable_expert_parallel: bool | None = None
     """Spread a mixture's experts over the GPUs instead of splitting each."""
     distributed_executor_backend: Literal["mp", "ray", "uni", "external_launcher"] | None = None
@@ -75,3 +77,8 @@ class InferenceConfig(Section):
     def num_gpus(self) -> int:
         """GPUs that one server takes."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+    @property
+    def num_gpus_per_node(self) -> int:
+        """GPUs that it takes on each of its nodes."""
+        return self.num_gpus // self.nnodes

@@ -34,6 +34,7 @@ def check(model: ModelConfig, inference: InferenceConfig, server: ServerConfig) 
             _context_is_declared(model, inference, server),
             _batch_holds_its_sequences(inference),
             _one_process_serves_one_gpu(inference, server),
+            _no_node_idles(inference),
             _remote_code_is_pinned(model),
             _tool_choice_has_a_parser(model),
             _open_hosts_have_a_key(server),
@@ -107,6 +108,24 @@ def _one_process_serves_one_gpu(inference: InferenceConfig, server: ServerConfig
             "server.env.VLLM_ENABLE_V1_MULTIPROCESSING=null leaves it out",
             "0",
         )
+
+
+def _no_node_idles(inference: InferenceConfig) -> Iterator[Fault]:
+    """Each node has whole copies of the model, or each copy whole nodes. Source: `ParallelConfig.nnodes_within_dp`."""
+    num_replicas = inference.data_parallel_size
+
+    def fits(num_nodes: int) -> bool:
+        if inference.num_gpus % num_nodes:
+            return False
+        return num_replicas % num_nodes == 0 or num_nodes % num_replicas == 0
+
+    if not fits(inference.nnodes):
+        fitting = [str(number) for number in range(1, inference.num_gpus + 1) if fits(number)]
+        words = (
+            f"must give each node as many of the {inference.num_gpus} GPUs (tensor x pipeline x data parallel size), "
+            f"and whole copies of the model to each, or whole nodes to each copy: {', '.join(fitting)}"
+        )
+        yield Fault("inference.nnodes", words, str(inference.nnodes))
 
 
 def _remote_code_is_pinned(model: ModelConfig) -> Iterator[Fault]:

@@ -44,6 +44,9 @@ class ServerConfig(Section):
 
     host: Annotated[Word, OUR_DEFAULT] = "127.0.0.1"
     """Address to bind; the default is reachable from this machine only."""
+    interface: Annotated[Word | None, LAUNCHER_ONLY] = None
+    """Network interface by which other machines reach this one: its name, or a network (10.77.0.0/16) that its address
+    is in; null = the one that the machine's name leads to."""
     port: Annotated[int | str, AfterValidator(_port), LAUNCHER_ONLY] = "auto"
     """Port to listen on; `auto` = the first free one from 8000, or from `MIXVLLM_FIRST_PORT`."""
     api_key: Annotated[str, AfterValidator(_api_key), LAUNCHER_ONLY] = "auto"

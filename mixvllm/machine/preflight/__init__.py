@@ -12,6 +12,7 @@ from mixvllm.machine.preflight.check import Check
 from mixvllm.machine.preflight.devices import check_devices, serving_gpus
 from mixvllm.machine.preflight.engine import check_engine
 from mixvllm.machine.preflight.limits import check_limits
+from mixvllm.machine.preflight.nodes import check_nodes
 from mixvllm.machine.preflight.weights import check_weights, model_folder
 
 
@@ -40,6 +41,7 @@ def run_preflight(
     return [
         *check_engine(config, version, python),
         *check_advisories(config, version),
+        *check_nodes(config, environment),
         *([] if is_cpu else check_devices(config, info, environment)),
         *check_weights(config, environment),
         *_check_fit(config, info, environment),

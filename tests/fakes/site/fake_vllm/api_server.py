@@ -19,6 +19,7 @@ from fake_vllm.log_lines import (
     write_log,
     write_uvicorn,
 )
+from fake_vllm.nodes import meet_others, run_headless
 from fake_vllm.phases import ScriptedFaultError, die_by, hang, pass_phase, write_scripted_cause
 from fake_vllm.process_tree import limit_lifetime, record_pid, start_resource_tracker
 from fake_vllm.request_load import RequestLoad
@@ -51,6 +52,7 @@ class ApiServer:
         self._events_fd, self._new_events_fd = os.pipe()
         os.set_blocking(self._new_events_fd, False)
         self._engine: EngineClient | None = None
+        self._links: list[socket.socket] = []
 
     def run(self, argv: list[str]) -> int:
         """Return the exit status; death by a signal does not return."""
@@ -59,6 +61,8 @@ class ApiServer:
         try:
             pass_phase("imports", self._script)
             arguments = parse_serve_arguments(argv, os.environ, self._script.unknown_flags)
+            if arguments.is_headless:
+                return run_headless(self._script, arguments, self._log)
             engine, server = self._start(arguments)
         except ScriptedFaultError as fault:
             return self._die_in(fault.phase)
@@ -76,6 +80,7 @@ class ApiServer:
         signal.signal(signal.SIGTERM, lambda *_: None)
         self._pass_config(arguments)
         engine = self._start_engine(arguments)
+        self._links = meet_others(arguments)
         # Loaded while the engine loads: it is a third of the program's own start time.
         from fake_vllm.http_server import HttpServer
         from fake_vllm.service import Service

@@ -26,6 +26,11 @@ class ServeArguments:
     max_num_seqs: int
     tensor_parallel_size: int
     api_keys: tuple[str, ...]
+    nnodes: int
+    node_rank: int
+    master_addr: str
+    master_port: int
+    is_headless: bool
 
 
 def parse_serve_arguments(
@@ -57,6 +62,11 @@ def parse_serve_arguments(
         max_num_seqs=_read_int(given, "max_num_seqs", 256),
         tensor_parallel_size=_read_int(given, "tensor_parallel_size", 1),
         api_keys=_read_names(given, "api_key") or tuple(filter(None, [environ.get("VLLM_API_KEY")])),
+        nnodes=_read_int(given, "nnodes", 1),
+        node_rank=_read_int(given, "node_rank", 0),
+        master_addr=str(given.get("master_addr", "127.0.0.1")),
+        master_port=_read_int(given, "master_port", 29501),
+        is_headless=given.get("headless") is True,
     )
 
 

@@ -46,6 +46,7 @@ class Script:
     die_log: list[str] = field(default_factory=list)  # lines logged before the death, in place of a made-up cause
     die_log_file: str | None = None  # a file logged before the death, such as a recorded log
     die_on_request: int | None = None  # this completion (from 1) answers 500 and the engine is dead
+    die_node: int | None = None  # the engine of this node (from 1) dies when it starts
     watchdog_s: float = 0.2  # from the engine's death to the leader's exit 0
 
     # Shutdown

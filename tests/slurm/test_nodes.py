@@ -1,0 +1,71 @@
+"""One server on several nodes of a real Slurm: it serves, and nothing of it outlives its end on any node."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.launches import Launch, Run
+from tests.slurm.cluster import Cluster
+from tests.slurm.test_submit_run import job_of, state
+
+_TWO_NODES = ("submit=slurm", "inference.tensor_parallel_size=2", "inference.nnodes=2", "server.restart=never")
+
+
+@pytest.fixture
+def serve(run: Run, tmp_path: Path) -> Run:
+    """Return a function that starts a server on two nodes, and waits until it serves."""
+
+    def start(*overrides: str, **script: object) -> Launch:
+        launch = run(*_TWO_NODES, "workload=serve", *overrides, pids_file=str(tmp_path / "pids"), **script)
+        launch.wait_ready()
+        return launch
+
+    return start
+
+
+def engines_left(tmp_path: Path) -> list[int]:
+    """Return those processes of the fakes that live."""
+    lines = (tmp_path / "pids").read_text().splitlines()
+    pids = [int(line.rpartition(" ")[2]) for line in lines]
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def pid_of(tmp_path: Path, title: str) -> int:
+    lines = (tmp_path / "pids").read_text().splitlines()
+    return next(int(pid) for found, _, pid in (line.rpartition(" ") for line in lines) if found == title)
+
+
+def test_a_server_on_two_nodes_answers(slurm: Cluster, run: Run, tmp_path: Path) -> None:
+    launch = run(*_TWO_NODES, "workload=probe", pids_file=str(tmp_path / "pids"))
+
+    assert launch.exit_code() == 0, launch.stderr
+    log = (launch.run_folder() / "server.log").read_text()
+    assert "'nnodes': 2" in log
+    assert "headless multiproc executor" in log
+    assert slurm.run("squeue", "-t", "all", "-h", "-o", "%D", "-j", job_of(launch)).split() == ["2"]
+    assert engines_left(tmp_path) == []
+    assert slurm.left() == []
+
+
+@pytest.mark.parametrize("title", ["VLLM::Worker_TP1", "VLLM::EngineCore", "APIServer"])
+def test_the_death_of_a_part_on_either_node_ends_all(slurm: Cluster, serve: Run, tmp_path: Path, title: str) -> None:
+    launch = serve()
+    os.kill(pid_of(tmp_path, title), signal.SIGKILL)
+
+    assert launch.exit_code() == 1
+    assert "ended" in launch.stderr
+    assert state(launch) == "failed"
+    launch.wait_for(lambda: engines_left(tmp_path) == [])
+
+
+def test_a_part_that_cannot_start_fails_the_server(slurm: Cluster, run: Run, tmp_path: Path) -> None:
+    launch = run(*_TWO_NODES, "workload=probe", die_node=1, pids_file=str(tmp_path / "pids"))
+
+    assert launch.exit_code() == 1
+    assert "scripted failure of a node" in launch.stderr
+    assert engines_left(tmp_path) == []
