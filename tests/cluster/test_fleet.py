@@ -259,6 +259,12 @@ def test_a_server_on_all_interfaces_is_reached_by_its_nodes_name(
     assert captured.err == f"# from another machine, first: ssh -N -L 8000:n1:8000 {host_name()}\n"
 
 
+def test_a_run_is_reached_at_the_address_that_was_chosen() -> None:
+    endpoint = {"api_base": "http://127.0.0.1:8001/v1", "bind": "0.0.0.0", "address": "10.77.0.11"}
+
+    assert tunnel(endpoint, NODE, "login") == "ssh -N -L 8001:10.77.0.11:8001 login"
+
+
 def test_an_endpoint_that_an_earlier_start_of_a_job_left_is_not_given(fake_slurm: FakeSlurm) -> None:
     run = in_job()
     endpoint = json.loads(run.endpoint.read_text())

@@ -110,6 +110,9 @@ def test_all_faults_are_reported_not_the_first() -> None:
             "server.env.VLLM_ENABLE_V1_MULTIPROCESSING",
         ),
         ({"generation": {"max_tokens": 5}}, "generation.max_tokens"),
+        ({"inference": {"tensor_parallel_size": 4, "nnodes": 3}}, "inference.nnodes"),
+        ({"inference": {"tensor_parallel_size": 2, "data_parallel_size": 6, "nnodes": 4}}, "inference.nnodes"),
+        ({"inference": {"nnodes": 2}}, "inference.nnodes"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(sections: dict[str, Any], path: str) -> None:
@@ -130,6 +133,9 @@ def test_values_that_do_not_go_together_are_refused(sections: dict[str, Any], pa
         {"model": {"trust_remote_code": True, "trust_unpinned_code": True}},
         {"model": {"trust_remote_code": True, "name": "/models/x"}},
         {"server": {"host": "0.0.0.0"}},
+        {"inference": {"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "nnodes": 2}},
+        {"inference": {"tensor_parallel_size": 2, "data_parallel_size": 8, "nnodes": 4}},
+        {"inference": {"tensor_parallel_size": 8, "data_parallel_size": 2, "nnodes": 4}},
         {"generation": {"max_tokens": 5}, "workload": {"kind": "probe"}},
     ],
 )

@@ -17,6 +17,7 @@ from mixvllm.machine.preflight.devices import check_devices, visible_gpus
 from mixvllm.machine.preflight.engine import check_engine, parse_version
 from mixvllm.machine.preflight.fit import check_fit
 from mixvllm.machine.preflight.limits import check_limits
+from mixvllm.machine.preflight.nodes import check_nodes
 from mixvllm.machine.preflight.weights import check_weights, has_token
 
 HOLDER = GpuProcess(4121, "python", 70.0)
@@ -53,6 +54,30 @@ def only(checks: Iterable[Check], subject: str) -> Check:
 )
 def test_an_old_engine_is_warned_of_and_never_opened_to_others(version: str, host: str, verdict: str) -> None:
     assert only(check_engine(config(server={"host": host}), version, "python"), "engine").verdict == verdict
+
+
+def test_a_server_on_two_nodes_needs_a_job_that_has_them() -> None:
+    two = config(inference={"tensor_parallel_size": 2, "nnodes": 2})
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+
+    alone = only(check_nodes(two, {"SLURM_JOB_NUM_NODES": "2"}), "nodes")
+    assert (alone.verdict, alone.mend) == ("error", "submit=slurm, or --multirun hydra/launcher=slurm")
+    assert only(check_nodes(two, job), "nodes").verdict == "ok"
+    assert list(check_nodes(config(), {})) == []
+
+
+@pytest.mark.parametrize("interface", ["lo", "127.0.0.0/8"])
+def test_an_interface_is_found_by_its_name_or_its_network(interface: str) -> None:
+    found = only(check_nodes(config(server={"interface": interface}), {}), "interface")
+
+    assert (found.verdict, found.finding) == ("ok", "other nodes reach this one at 127.0.0.1")
+
+
+def test_an_interface_that_is_not_there_names_those_that_are() -> None:
+    found = only(check_nodes(config(server={"interface": "ib7"}), {}), "interface")
+
+    assert found.verdict == "error"
+    assert "lo (127.0.0.1)" in found.mend
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,10 @@ def test_a_run_that_fails_says_why(slurm: Cluster, run: Run) -> None:
 
 
 def test_a_job_with_too_few_gpus_says_so(slurm: Cluster, run: Run) -> None:
-    launch = run("submit=slurm", "workload=probe", "inference.tensor_parallel_size=2", "hydra.launcher.gpus_per_node=1")
+    launch = run("submit=slurm", "workload=probe", "inference.tensor_parallel_size=2", "hydra.launcher.gpus_per_node=0")
 
     assert launch.exit_code() == 1
-    assert "the job has 1 GPUs, and its server takes 2" in launch.stderr
+    assert "the job has 0 GPUs, and its server takes 2" in launch.stderr
     assert state(launch) == "failed"
 
 

@@ -16,6 +16,7 @@ from mixvllm.cluster.script import script_text
 from mixvllm.cluster.shape import JobShape, shape_of
 from mixvllm.cluster.submit import batches_of
 from mixvllm.config.schema.launcher import SlurmLauncherConfig
+from mixvllm.errors import ConfigError
 
 EXPECTED = Path(__file__).parent / "expected"
 SHAPE = JobShape(1, 4, 12, 64.0, 120)
@@ -28,6 +29,11 @@ def script(options: SlurmLauncherConfig, shape: JobShape = SHAPE) -> str:
 
 def flags(options: SlurmLauncherConfig, shape: JobShape = SHAPE) -> list[str]:
     return re.findall(r"^#SBATCH (.*)$", script(options, shape), re.MULTILINE)
+
+
+def srun_arguments(shape: JobShape) -> list[str]:
+    (line,) = re.findall(r"^srun (.*)$", script(SlurmLauncherConfig(), shape), re.MULTILINE)
+    return str(line).split()
 
 
 ALL = SlurmLauncherConfig(
@@ -103,9 +109,35 @@ def test_a_job_takes_what_its_server_takes() -> None:
 
 
 def test_each_part_of_a_shape_can_be_given() -> None:
-    options = {"gpus_per_node": 8, "cpus_per_task": 3, "mem_gb": 7.5, "timeout_min": 99}
+    options = {"gpus_per_node": 0, "cpus_per_task": 3, "mem_gb": 7.5, "timeout_min": 99}
 
-    assert shape(**options) == JobShape(1, 8, 3, 7.5, 99)
+    assert shape(**options) == JobShape(1, 0, 3, 7.5, 99)
+
+
+def test_a_server_on_several_nodes_takes_its_share_of_each() -> None:
+    sizes = ["inference.tensor_parallel_size=4", "inference.pipeline_parallel_size=2", "inference.nnodes=2"]
+
+    found = shape(*sizes, "model.weights_gib=140")
+    assert (found.num_nodes, found.gpus_per_node, found.cpus_per_task, found.mem_gb) == (2, 4, 12, 112.0)
+    assert shape(*sizes, is_cpu=True).gpus_per_node == 0
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_node", "words"),
+    [(8, "would leave 4 GPUs of each node idle"), (2, "is too few: a server of 8 GPUs on inference.nnodes=2")],
+)
+def test_no_gpu_of_a_node_is_left_idle(gpus_per_node: int, words: str) -> None:
+    sizes = ["inference.tensor_parallel_size=8", "inference.nnodes=2"]
+
+    with pytest.raises(ConfigError, match=words):
+        shape(*sizes, gpus_per_node=gpus_per_node)
+
+
+def test_the_program_of_a_job_runs_on_its_first_node_alone() -> None:
+    arguments = srun_arguments(JobShape(2, 4, 12, None, 30))
+
+    assert {"--nodes=1", "--ntasks=1"} <= set(arguments)
+    assert not {"--nodes=1", "--ntasks=1"} & set(srun_arguments(JobShape(1, 4, 12, None, 30)))
 
 
 def test_jobs_of_a_shape_are_one_array_up_to_the_limit_of_the_cluster() -> None:
