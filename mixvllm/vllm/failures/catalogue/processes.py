@@ -114,6 +114,30 @@ FAILURES = (
         rank=Rank.DEATH,
     ),
     Failure(
+        id="node-died",
+        kind="transient",
+        signs=(
+            foreign_sign(
+                "its engine ended by itself: exit code ",
+                r"mixvllm: node (?P<rank>\d+) \((?P<host>\S+)\): its engine ended .* exit code (?P<code>-?\d+)",
+            ),
+        ),
+        cause="The engine on {host}, node {rank} of the server, ended with exit code {code}.",
+        fix="The lines of that engine above tell why; where they do not, the machine's own log (dmesg) may.",
+        rank=Rank.GENERAL,
+    ),
+    Failure(
+        id="node-lost",
+        kind="transient",
+        signs=(
+            foreign_sign("mixvllm: the engine on another node ended: "),
+            foreign_sign(": nothing comes from the first node any more", r"mixvllm: node \d+ \(\S+\): nothing comes"),
+        ),
+        cause="A node of the server was lost, or the program that ran its engine was killed.",
+        fix="Start again; sacct and the state of the node (scontrol show node) tell more.",
+        rank=Rank.GENERAL,
+    ),
+    Failure(
         id="front-end-died",
         kind="transient",
         signs=(
