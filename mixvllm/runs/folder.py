@@ -89,6 +89,11 @@ class RunFolder:
         return self.path / "endpoint.json"
 
     @property
+    def replicas(self) -> Path:
+        """Where the servers behind a router answer."""
+        return self.path / "replicas.json"
+
+    @property
     def result(self) -> Path:
         """How the run ended."""
         return self.path / "result.json"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mixvllm.errors import ServerForeign, ServerNotReady
@@ -31,11 +33,25 @@ class ServerClient:
         self._errors = (httpx.HTTPError, ValueError, KeyError, TypeError)
         self._address = (httpx.URL(url).host, httpx.URL(url).port or 0)
         options: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": _SHORT_TIMEOUT_S}
-        self._http = httpx.Client(base_url=url, headers=headers, **options)
+        self._connect = partial(httpx.Client, headers=headers, **options)
+        self._http = self._connect(base_url=url)
+        self._replicas: list[httpx.Client] = []
+
+    def know_replicas(self, urls: Iterable[str]) -> None:
+        """Take where the servers answer that are behind a router at `url`."""
+        for client in self._replicas:
+            client.close()
+        self._replicas = [self._connect(base_url=url) for url in urls]
+
+    @property
+    def _engines(self) -> list[httpx.Client]:
+        """Every server itself, past a router."""
+        return self._replicas or [self._http]
 
     def close(self) -> None:
         """Close connections; a request that is under way in another thread fails."""
-        self._http.close()
+        for client in (self._http, *self._replicas):
+            client.close()
 
     def health(self) -> int | None:
         """Return the status of `/health`: 200, 503 where the engine is dead; None where nothing answers.
@@ -50,9 +66,16 @@ class ServerClient:
             return None
 
     def metrics(self) -> str | None:
-        """Return the text of `/metrics`; None where it does not come."""
+        """Return the text of `/metrics`, of all replicas where there are some; None where one of them gives none."""
+        texts = [self._metrics_of(client) for client in self._engines]
+        if len(texts) == 1:
+            return texts[0]
+        given = [_numbered(text, number) for number, text in enumerate(texts) if text is not None]
+        return "\n".join(given) if len(given) == len(texts) else None
+
+    def _metrics_of(self, client: httpx.Client) -> str | None:
         try:
-            answer = self._http.get("/metrics")
+            answer = client.get("/metrics")
         except self._errors:
             return None
         return answer.text if answer.status_code == 200 else None
@@ -87,14 +110,18 @@ class ServerClient:
         return True
 
     def check_token(self, model: str, *, is_pooling: bool, timeout_s: float) -> None:
-        """Raise `ServerNotReady` where the engine does not produce one real token (or embedding) in `timeout_s`."""
+        """Raise `ServerNotReady` where an engine does not produce one real token (or embedding) in `timeout_s`."""
+        for client in self._engines:
+            self._check_token_of(client, model, is_pooling=is_pooling, timeout_s=timeout_s)
+
+    def _check_token_of(self, client: httpx.Client, model: str, *, is_pooling: bool, timeout_s: float) -> None:
         body: dict[str, Any]
         if is_pooling:
             path, body = "/v1/embeddings", {"model": model, "input": "Hello"}
         else:
             path, body = "/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
         try:
-            answer = self._http.post(path, json=body, timeout=timeout_s)
+            answer = client.post(path, json=body, timeout=timeout_s)
             if answer.status_code == 200 and _has_output(answer.json(), is_pooling):
                 return
             reason = f"HTTP {answer.status_code}: {answer.text[:300]}"
@@ -109,6 +136,19 @@ class ServerClient:
             httpx.HTTPError: no answer in `timeout_s`.
         """
         return self._http.post(path, json=body, timeout=timeout_s)
+
+    def post_to_each(self, path: str, timeout_s: float) -> list[httpx.Response]:
+        """Send an empty request to each engine, past a router; return the answers, whatever their status.
+
+        Raises:
+            httpx.HTTPError: one of them gives no answer in `timeout_s`.
+        """
+        return [client.post(path, json={}, timeout=timeout_s) for client in self._engines]
+
+
+def _numbered(text: str, replica: int) -> str:
+    """Return metrics whose engines are told apart from those of other replicas, all of which begin at 0."""
+    return text.replace('engine="', f'engine="{replica}.')
 
 
 def _has_output(answer: dict[str, Any], is_pooling: bool) -> bool:

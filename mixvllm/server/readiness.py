@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Executor, Future, wait
+from pathlib import Path
 
+from mixvllm.runs.records import read_json
 from mixvllm.server.client import ServerClient
 
 _TICK_S = 0.1
@@ -20,16 +22,25 @@ class Readiness:
         model_name: the name that clients ask for.
         is_pooling: whether it embeds rather than generates.
         background: where it asks.
+        replicas: the file that says where the servers behind a router answer, once that does; None = there is none.
     """
 
     def __init__(
-        self, client: ServerClient, identity: str, model_name: str, *, is_pooling: bool, background: Executor
+        self,
+        client: ServerClient,
+        identity: str,
+        model_name: str,
+        *,
+        is_pooling: bool,
+        background: Executor,
+        replicas: Path | None = None,
     ) -> None:
         self._client = client
         self._identity = identity
         self._model_name = model_name
         self._is_pooling = is_pooling
         self._background = background
+        self._replicas = replicas
         self._attempt: Future[bool] | None = None
 
     def ask(self, remaining_s: float) -> bool:
@@ -56,6 +67,8 @@ class Readiness:
     def _ask(self, remaining_s: float) -> bool:
         if self._client.health() != 200:
             return False
+        if self._replicas is not None:
+            self._client.know_replicas((read_json(self._replicas) or {})["urls"])
         if not all(self._client.has_identity(self._identity) for _ in range(_NUM_CONNECTIONS)):
             return False
         self.ask_token(max(remaining_s, 1.0))

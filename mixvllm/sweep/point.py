@@ -103,7 +103,7 @@ class Point:
             "api_key": self.config.server.key_source,
             "content_hash": self.content_hash,
             "server_key": self.server_key,
-            "resources": {"num_nodes": self.config.inference.nnodes, "num_gpus": self.config.inference.num_gpus},
+            "resources": {"num_nodes": self.config.inference.nnodes, "num_gpus": self.config.num_gpus},
             "versions": {**around.versions, self.installation.distribution: self.installation.version},
             "launcher": around.launcher,
             "git": around.git,

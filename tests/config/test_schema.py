@@ -113,6 +113,8 @@ def test_all_faults_are_reported_not_the_first() -> None:
         ({"inference": {"tensor_parallel_size": 4, "nnodes": 3}}, "inference.nnodes"),
         ({"inference": {"tensor_parallel_size": 2, "data_parallel_size": 6, "nnodes": 4}}, "inference.nnodes"),
         ({"inference": {"nnodes": 2}}, "inference.nnodes"),
+        ({"server": {"replicas": 2, "host": "0.0.0.0"}}, "server.host"),
+        ({"server": {"replicas": 2}, "inference": {"tensor_parallel_size": 2, "nnodes": 2}}, "server.replicas"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(sections: dict[str, Any], path: str) -> None:

@@ -63,6 +63,21 @@ def test_the_death_of_a_part_on_either_node_ends_all(slurm: Cluster, serve: Run,
     launch.wait_for(lambda: engines_left(tmp_path) == [])
 
 
+def test_replicas_on_two_nodes_are_one_server(slurm: Cluster, run: Run, tmp_path: Path) -> None:
+    launch = run(
+        *("submit=slurm", "server.replicas=2", "hydra.launcher.gpus_per_node=1", "server.api_key=generate"),
+        *("workload=probe", "server.restart=never"),
+        pids_file=str(tmp_path / "pids"),
+    )
+
+    assert launch.exit_code() == 0, launch.stderr
+    assert len(launch.record("replicas.json")["urls"]) == 2
+    assert slurm.run("squeue", "-t", "all", "-h", "-o", "%D", "-j", job_of(launch)).split() == ["2"]
+    assert [line.rpartition(" ")[0] for line in (tmp_path / "pids").read_text().splitlines()].count("APIServer") == 2
+    assert (launch.run_folder() / "server.log").read_text().count("Application shutdown complete") == 2
+    assert engines_left(tmp_path) == []
+
+
 def test_a_part_that_cannot_start_fails_the_server(slurm: Cluster, run: Run, tmp_path: Path) -> None:
     launch = run(*_TWO_NODES, "workload=probe", die_node=1, pids_file=str(tmp_path / "pids"))
 

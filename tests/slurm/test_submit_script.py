@@ -124,13 +124,23 @@ def test_a_server_on_several_nodes_takes_its_share_of_each() -> None:
 
 @pytest.mark.parametrize(
     ("gpus_per_node", "words"),
-    [(8, "would leave 4 GPUs of each node idle"), (2, "is too few: a server of 8 GPUs on inference.nnodes=2")],
+    [(8, "would leave 4 GPUs of each node idle"), (2, "is too few: a server of 8 GPUs on 2 nodes")],
 )
 def test_no_gpu_of_a_node_is_left_idle(gpus_per_node: int, words: str) -> None:
     sizes = ["inference.tensor_parallel_size=8", "inference.nnodes=2"]
 
     with pytest.raises(ConfigError, match=words):
         shape(*sizes, gpus_per_node=gpus_per_node)
+
+
+def test_replicas_are_on_as_many_nodes_as_their_gpus_fill() -> None:
+    sizes = ["inference.tensor_parallel_size=4", "server.replicas=4"]
+
+    assert shape(*sizes).num_nodes == 1
+    assert shape(*sizes).gpus_per_node == 16
+    assert (shape(*sizes, gpus_per_node=8).num_nodes, shape(*sizes, gpus_per_node=8).gpus_per_node) == (2, 8)
+    with pytest.raises(ConfigError, match="is too few"):
+        shape("server.replicas=3", gpus_per_node=2)
 
 
 def test_the_program_of_a_job_runs_on_its_first_node_alone() -> None:

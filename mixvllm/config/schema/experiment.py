@@ -37,6 +37,21 @@ class ServeConfig(Section):
         """Sampling defaults that the server itself applies, by vLLM's names."""
         return self.generation.server_defaults()
 
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that it takes, all replicas together."""
+        return self.inference.num_gpus * self.server.replicas
+
+    def num_gpus_on_each(self, num_nodes: int) -> int:
+        """Return the GPUs that it takes on each of `num_nodes` nodes that are there for it."""
+        return self.num_gpus // self.num_nodes_of(num_nodes)
+
+    def num_nodes_of(self, num_nodes: int) -> int:
+        """Return on how many of `num_nodes` nodes it runs, so that each has the same share of it."""
+        if self.inference.nnodes > 1:
+            return self.inference.nnodes
+        return max(number for number in range(1, num_nodes + 1) if self.server.replicas % number == 0)
+
     @model_validator(mode="after")
     def _values_go_together(self) -> Self:
         rules.check(self.model, self.inference, self.server)

@@ -77,8 +77,3 @@ class InferenceConfig(Section):
     def num_gpus(self) -> int:
         """GPUs that one server takes."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
-
-    @property
-    def num_gpus_per_node(self) -> int:
-        """GPUs that it takes on each of its nodes."""
-        return self.num_gpus // self.nnodes

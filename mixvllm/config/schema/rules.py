@@ -35,6 +35,7 @@ def check(model: ModelConfig, inference: InferenceConfig, server: ServerConfig) 
             _batch_holds_its_sequences(inference),
             _one_process_serves_one_gpu(inference, server),
             _no_node_idles(inference),
+            _replicas_are_behind_a_router(inference, server),
             _remote_code_is_pinned(model),
             _tool_choice_has_a_parser(model),
             _open_hosts_have_a_key(server),
@@ -126,6 +127,20 @@ def _no_node_idles(inference: InferenceConfig) -> Iterator[Fault]:
             f"and whole copies of the model to each, or whole nodes to each copy: {', '.join(fitting)}"
         )
         yield Fault("inference.nnodes", words, str(inference.nnodes))
+
+
+def _replicas_are_behind_a_router(inference: InferenceConfig, server: ServerConfig) -> Iterator[Fault]:
+    if server.replicas == 1:
+        return
+    if inference.nnodes > 1:
+        words = f"must be 1 where a server spans several nodes (inference.nnodes={inference.nnodes})"
+        yield Fault("server.replicas", f"{words}: raise inference.data_parallel_size instead", str(server.replicas))
+    if not server.is_loopback:
+        words = (
+            "must be a loopback address with server.replicas > 1: vLLM's router adds and removes servers for whoever "
+            "reaches it, without a key; an ssh tunnel does (mixvllm url prints one)"
+        )
+        yield Fault("server.host", words, server.host)
 
 
 def _remote_code_is_pinned(model: ModelConfig) -> Iterator[Fault]:

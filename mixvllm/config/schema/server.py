@@ -39,6 +39,10 @@ def _api_key(value: str) -> str:
     raise ValueError("must be auto, none, generate, env:NAME or file:PATH; the key itself does not belong here")
 
 
+RouterPolicy = Literal["random", "round_robin", "cache_aware", "power_of_two", "consistent_hash", "sticky_least_loaded"]
+"""Policies of vllm-router 0.1 that need nothing else."""
+
+
 class ServerConfig(Section):
     """Address, access and time limits of one server, and the interpreter that runs it."""
 
@@ -52,6 +56,10 @@ class ServerConfig(Section):
     api_key: Annotated[str, AfterValidator(_api_key), LAUNCHER_ONLY] = "auto"
     """Where the clients' key comes from: auto (generated where others can reach the host), none, generate,
     env:NAME or file:PATH."""
+    replicas: Annotated[PositiveInt, LAUNCHER_ONLY] = 1
+    """Servers behind this one address, each on GPUs of its own, with vLLM's router in front of them."""
+    router_policy: Annotated[RouterPolicy | None, LAUNCHER_ONLY] = None
+    """How the router chooses a replica; null = the router's own default."""
     api_server_count: PositiveInt | None = None
     """Processes that answer HTTP."""
     ready_timeout_s: Annotated[float, Field(gt=0), LAUNCHER_ONLY] = 1800.0

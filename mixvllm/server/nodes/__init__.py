@@ -1,97 +1,99 @@
-"""One server over several nodes of a job: a front end and its engine on the first, headless engines on the others."""
+"""Servers of several parts: one over several nodes of a job, or several, with a router in front of them.
+
+The guardian starts one program for each, the leader, which starts the parts and ends when one of them does.
+"""
 
 from __future__ import annotations
 
-import json
-import socket
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Self
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import PreflightFailed
 from mixvllm.machine.nodes import num_allocated_nodes
 from mixvllm.machine.program import module_argv
+from mixvllm.server.nodes.fleet import Fleet
+from mixvllm.server.nodes.span import Span
 
-_ONLY_FRONT_END = ("--api-server-count",)
-"""Arguments of the front end that a headless engine refuses."""
+_ROUTER_MODULE = "vllm_router.launch_router"
 
 
-@dataclass(frozen=True)
-class Span:
-    """A server that takes more than one node.
+def has_parts(config: ServeConfig) -> bool:
+    """Whether a server of `config` is more than one vLLM."""
+    return config.inference.nnodes > 1 or config.server.replicas > 1
+
+
+def leading_argv(
+    argv: Sequence[str], config: ServeConfig, environment: Mapping[str, str], *, port: int, replicas: Path, is_cpu: bool
+) -> list[str]:
+    """Return the command that runs the server `argv` as the parts that `config` says; `argv` itself where it has none.
 
     Args:
-        argv: of vLLM, as it is for a single node but for `--nnodes`; program first.
-        num_nodes: that it takes.
-        num_replicas: of the model, its data parallel size.
-        interface: by which the nodes reach each other, see `own_address`.
-        tmp: the launcher's folder for temporary files, where it is written which ports are taken.
-    """
-
-    argv: tuple[str, ...]
-    num_nodes: int
-    num_replicas: int
-    interface: str | None
-    tmp: str
-
-    @classmethod
-    def parse(cls, text: str | bytes) -> Self:
-        """Return the span that `text` holds, as `text` wrote it."""
-        values = json.loads(text)
-        return cls(**values | {"argv": tuple(values["argv"])})
-
-    @property
-    def text(self) -> str:
-        """This, in one line."""
-        return json.dumps(asdict(self))
-
-    def argv_of(self, rank: int, meeting: Sequence[str]) -> list[str]:
-        """Return the command of the node `rank`, counted from 0.
-
-        Args:
-            meeting: the arguments that say where its engines meet the others'.
-        """
-        argv = list(self.argv) if rank == 0 else list(_without(self.argv, _ONLY_FRONT_END))
-        return [*argv, *meeting, "--node-rank", str(rank), *(["--headless"] if rank else [])]
-
-
-def spanning_argv(argv: Sequence[str], config: ServeConfig, environment: Mapping[str, str]) -> list[str]:
-    """Return the command that runs the server `argv` on as many nodes of this job as `config` says.
+        argv: of one vLLM on one node; program first.
+        config: validated.
+        environment: of the server.
+        port: where clients are answered.
+        replicas: the file that is to say where the replicas answer.
+        is_cpu: whether they need no GPU.
 
     Raises:
-        PreflightFailed: this process has not got them.
+        PreflightFailed: this process has too few nodes, or there is no router.
     """
+    if config.inference.nnodes > 1:
+        return _spanning_argv(argv, config, environment)
+    if config.server.replicas > 1:
+        return _routing_argv(argv, config, environment, port=port, replicas=replicas, is_cpu=is_cpu)
+    return list(argv)
+
+
+def _spanning_argv(argv: Sequence[str], config: ServeConfig, environment: Mapping[str, str]) -> list[str]:
     num_nodes = config.inference.nnodes
     allocated = num_allocated_nodes(environment)
     if allocated < num_nodes:
         has = f"a job on {allocated} is here" if environment.get("SLURM_JOB_ID") else "this is no job of a cluster"
         words = f"inference.nnodes={num_nodes}: the server takes {num_nodes} nodes, and {has}"
         raise PreflightFailed(f"{words}\n  next: submit=slurm, or --multirun hydra/launcher=slurm")
-    num_replicas, interface = config.inference.data_parallel_size, config.server.interface
-    span = Span(tuple(argv), num_nodes, num_replicas, interface, tempfile.gettempdir())
-    return module_argv("mixvllm.server.nodes.step", span.text)
+    span = Span(tuple(argv), num_nodes, config.inference.data_parallel_size, config.server.interface)
+    return module_argv("mixvllm.server.nodes.spanning", span.text)
 
 
-def node_environment(address: str, interface: str | None) -> dict[str, str]:
-    """Return what engines get that are to meet over `address`, which `interface` has where that is known."""
-    named = {name: interface for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if interface is not None}
-    return {"VLLM_HOST_IP": address, **named}
+def _routing_argv(
+    argv: Sequence[str], config: ServeConfig, environment: Mapping[str, str], *, port: int, replicas: Path, is_cpu: bool
+) -> list[str]:
+    if find_spec("vllm_router") is None:
+        words = f"server.replicas={config.server.replicas}: vLLM's router is not installed"
+        raise PreflightFailed(f"{words}\n  next: pip install 'mixvllm[router]'")
+    num_nodes = config.num_nodes_of(num_allocated_nodes(environment))
+    if num_nodes > 1 and config.server.key_source == "none":
+        words = f"server.replicas={config.server.replicas} on {num_nodes} nodes: others can reach the replicas"
+        raise PreflightFailed(f"{words}, so that they need a key\n  next: server.api_key=generate")
+    fleet = Fleet(
+        argv=tuple(argv),
+        router=tuple(_router_argv(config, port)),
+        urls_file=str(replicas),
+        num_here=config.server.replicas // num_nodes,
+        num_nodes=num_nodes,
+        num_gpus=0 if is_cpu else config.inference.num_gpus,
+        drain_s=config.server.drain_timeout_s,
+        interface=config.server.interface,
+    )
+    return module_argv("mixvllm.server.nodes.routing", fleet.text)
 
 
-def host_words() -> str:
-    """Return the name of this machine for a line of the log."""
-    return socket.gethostname()
+def _router_argv(config: ServeConfig, port: int) -> list[str]:
+    """Return the router's command, to which the addresses of its servers are added.
 
-
-def _without(argv: Iterable[str], flags: Sequence[str]) -> Iterable[str]:
-    """Yield `argv` without `flags`, each of which has one value, apart or behind an equals sign."""
-    is_value = False
-    for word in argv:
-        if is_value:
-            is_value = False
-        elif word in flags:
-            is_value = True
-        elif not word.startswith(tuple(f"{flag}=" for flag in flags)):
-            yield word
+    It repeats no request: one that failed is to be seen, and one that was measured is to have been one. The router
+    waits for its servers, and answers once all of them do.
+    """
+    policy = config.server.router_policy
+    return [
+        *(sys.executable, "-m", _ROUTER_MODULE),
+        *("--host", config.server.host, "--port", str(port)),
+        *([] if policy is None else ["--policy", policy]),
+        *("--worker-startup-timeout-secs", str(int(config.server.ready_timeout_s) + 1)),
+        *("--worker-startup-check-interval", "1", "--health-check-interval-secs", "5"),
+        *("--disable-retries", "--request-timeout-secs", "86400", "--log-level", "warning"),
+    ]

@@ -1,7 +1,7 @@
-"""A task of the step that runs a server's engine on one more node: vLLM, headless, under a guardian of its own.
+"""A task of the step that runs a part of a server on one more node, under a guardian of its own.
 
-Reads from its standard input what to run, then a line from time to time; the end of that, or silence, ends it. An
-engine that ends by itself is a failure whatever its exit code: vLLM's is 0 also where its engine died.
+Reads from its standard input what to run, then a line from time to time; the end of that, or silence, ends it. A part
+that ends by itself is a failure whatever its exit code: vLLM's is 0 also where its engine died.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from pathlib import Path
 from mixvllm.errors import MixvllmError
 from mixvllm.machine.folders import private_tmp
 from mixvllm.machine.nodes import own_address
+from mixvllm.runs.registry import host_name
 from mixvllm.server.guarded import GuardedProcess
 from mixvllm.server.guardian import Lines
 from mixvllm.server.limits import StopLimits
-from mixvllm.server.nodes import Span, host_words, node_environment
+from mixvllm.server.nodes.others import READY, NodeTask, node_environment
 
 _SILENCE_S = 15.0  # many lines that did not come
 _TICK_S = 0.2
@@ -30,13 +31,13 @@ _CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCT
 
 
 def main(_: str) -> None:
-    """Run the engine of this node; end with 0 where that was asked for, else with 1."""
+    """Run the part of this node; end with 0 where that was asked for, else with 1."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # of Slurm, to all of the job; the first node says when this one ends
     try:
         code = _run()
     except (MixvllmError, OSError) as error:
-        sys.stdout.write(f"error: node {_rank()} ({host_words()}): {error}\n")
+        sys.stdout.write(f"error: node {_rank()} ({host_name()}): {error}\n")
         code = 1
     sys.exit(code)
 
@@ -50,8 +51,8 @@ def _run() -> int:
     first = _first_line(lines)
     if first is None:
         return 1
-    span = Span.parse(first)
-    address, interface = own_address(span.interface)
+    task = NodeTask.parse(first)
+    address, interface = own_address(task.interface)
     os.environ.pop("TMPDIR", None)
     tmp_dir = private_tmp() / f"node-{os.environ['SLURM_JOB_ID']}-{secrets.token_hex(4)}"
     environment = {
@@ -61,12 +62,12 @@ def _run() -> int:
         "TMPDIR": str(tmp_dir),
     }
     engine = GuardedProcess.start(
-        span.argv_of(_rank(), ()),
+        [*task.argv, *([str(_rank())] if task.is_ranked else [])],
         environment,
         log=Path(f"/proc/{os.getpid()}/fd/1"),
         tmp_dir=tmp_dir,
         limits=_LIMITS,
-        drain_s=0,
+        drain_s=task.drain_s,
     )
     try:
         return _watch(engine, lines)
@@ -89,13 +90,16 @@ def _watch(engine: GuardedProcess, lines: Lines) -> int:
     heard = time.monotonic()
     while (status := engine.poll()) is None:
         if select.select([lines.descriptor], [], [], _TICK_S)[0]:
-            if lines.read() is None:
+            found = lines.read()
+            if found is None:
                 return 0
+            if READY.encode() in found:
+                engine.tell_ready()
             heard = time.monotonic()
         elif time.monotonic() - heard > _SILENCE_S:
-            sys.stdout.write(f"mixvllm: node {_rank()} ({host_words()}): nothing comes from the first node any more\n")
+            sys.stdout.write(f"mixvllm: node {_rank()} ({host_name()}): nothing comes from the first node any more\n")
             return 1
-    sys.stdout.write(f"mixvllm: node {_rank()} ({host_words()}): its engine ended by itself: exit code {status}\n")
+    sys.stdout.write(f"mixvllm: node {_rank()} ({host_name()}): its engine ended by itself: exit code {status}\n")
     sys.stdout.flush()
     return 1
 

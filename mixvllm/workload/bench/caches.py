@@ -47,9 +47,13 @@ def _reset(client: ServerClient, route: str, deadline: float) -> Reset:
 
 def _ask(client: ServerClient, route: str) -> Reset:
     try:
-        answer = client.complete(route, {}, _TIMEOUT_S)
+        outcomes = [_judge(answer) for answer in client.post_to_each(route, _TIMEOUT_S)]
     except httpx.HTTPError:
         return Reset.REFUSED
+    return next((outcome for outcome in outcomes if outcome is not Reset.CONFIRMED), Reset.CONFIRMED)
+
+
+def _judge(answer: httpx.Response) -> Reset:
     if answer.status_code == 404:
         return Reset.UNAVAILABLE
     if answer.status_code != 200:
