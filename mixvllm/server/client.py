@@ -65,6 +65,13 @@ class ServerClient:
         except (OSError, *self._errors):
             return None
 
+    def engines_are_healthy(self) -> bool:
+        """Whether each replica answers `/health` well."""
+        try:
+            return all(client.get("/health").status_code == 200 for client in self._engines)
+        except self._errors:
+            return False
+
     def metrics(self) -> str | None:
         """Return the text of `/metrics`, of all replicas where there are some; None where one of them gives none."""
         texts = [self._metrics_of(client) for client in self._engines]

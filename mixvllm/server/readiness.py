@@ -69,6 +69,8 @@ class Readiness:
             return False
         if self._replicas is not None:
             self._client.know_replicas((read_json(self._replicas) or {})["urls"])
+            if not self._client.engines_are_healthy():  # the router answers as soon as one of them does
+                return False
         if not all(self._client.has_identity(self._identity) for _ in range(_NUM_CONNECTIONS)):
             return False
         self.ask_token(max(remaining_s, 1.0))

@@ -64,6 +64,16 @@ def test_tensor_parallel_over_two_nodes_and_the_death_of_each(slurm: Cluster, la
     launch.wait_for(lambda: slurm.left() == [])
 
 
+def test_replicas_behind_the_router_are_one_server(launch_demo: LaunchDemo) -> None:
+    launch = launch_demo("server.replicas=2", "server.router_policy=round_robin", "workload=probe")
+
+    assert launch.exit_code() == 0, launch.stderr
+    assert "answer  " in launch.stdout
+    assert "nothing is left running" in launch.stderr
+    assert (launch.run_folder() / "server.log").read_text().count("Application shutdown complete") == 2
+    assert launch.living() == []
+
+
 def test_data_parallel_over_two_nodes(slurm: Cluster, launch_demo: LaunchDemo) -> None:
     launch = launch_demo(
         "submit=slurm",
