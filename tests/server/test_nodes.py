@@ -11,7 +11,7 @@ from mixvllm import ServeConfig
 from mixvllm.errors import PreflightFailed
 from mixvllm.server.nodes import leading_argv
 from mixvllm.server.nodes.fleet import Fleet
-from mixvllm.server.nodes.others import NodeTask
+from mixvllm.server.nodes.others import ADDRESS, RANK, NodeTask
 from mixvllm.server.nodes.span import Span
 from mixvllm.server.nodes.spanning import main
 
@@ -30,12 +30,12 @@ def test_the_first_node_alone_has_a_front_end() -> None:
 
     assert _SPAN.front_end_argv(meeting) == [*_SPAN.argv, *meeting, "--node-rank", "0"]
     assert _SPAN.headless_argv(meeting) == (
-        ["vllm", "serve", "m", "--nnodes", "2", "--master-port", "1", "--headless", "--node-rank"]
+        ["vllm", "serve", "m", "--nnodes", "2", "--master-port", "1", "--headless", "--node-rank", RANK]
     )
 
 
 def test_what_parts_are_told_is_passed_on_as_text() -> None:
-    task = NodeTask(("a", "b"), is_ranked=True, interface="ib0", drain_s=3)
+    task = NodeTask(("a", "b"), "ib0", drain_s=3)
 
     assert (Span.parse(_SPAN.text), Fleet.parse(_FLEET.text), NodeTask.parse(task.text)) == (_SPAN, _FLEET, task)
 
@@ -55,6 +55,19 @@ def test_what_parts_are_told_is_passed_on_as_text() -> None:
 def test_what_cannot_run_here_is_not_started(environment: dict[str, str], sections: dict[str, Any], words: str) -> None:
     with pytest.raises(PreflightFailed, match=words):
         leader_of(environment, **sections)
+
+
+def test_a_node_runs_what_it_is_told_with_its_rank_and_address() -> None:
+    task = NodeTask(("ray", "--at", ADDRESS, "--rank", RANK, '{"rank": 1}'), None)
+
+    assert task.argv_of(2, "10.0.0.2") == ["ray", "--at", "10.0.0.2", "--rank", "2", '{"rank": 1}']
+
+
+def test_with_ray_vllm_is_not_told_the_number_of_nodes() -> None:
+    span = Span(("python", "-m", "x", "--nnodes", "2", "-tp", "2"), 2, 1, None, uses_ray=True)
+
+    assert span.argv_without_nodes == ["python", "-m", "x", "-tp", "2"]
+    assert span.ray_argv("--head")[:5] == ["python", "-m", "ray.scripts.scripts", "start", "--head"]
 
 
 def test_a_server_of_one_part_has_no_leader() -> None:

@@ -63,6 +63,18 @@ def test_the_death_of_a_part_on_either_node_ends_all(slurm: Cluster, serve: Run,
     launch.wait_for(lambda: engines_left(tmp_path) == [])
 
 
+def test_ray_is_started_on_all_nodes_before_vllm(slurm: Cluster, run: Run, tmp_path: Path) -> None:
+    ray = "inference.distributed_executor_backend=ray"
+    launch = run(*_TWO_NODES, ray, "workload=probe", pids_file=str(tmp_path / "pids"))
+
+    assert launch.exit_code() == 0, launch.stderr
+    log = (launch.run_folder() / "server.log").read_text()
+    assert "Ray runtime started on" in log
+    assert "'distributed_executor_backend': 'ray'" in log
+    assert "nnodes" not in log
+    assert slurm.left() == []
+
+
 def test_replicas_on_two_nodes_are_one_server(slurm: Cluster, run: Run, tmp_path: Path) -> None:
     launch = run(
         *("submit=slurm", "server.replicas=2", "hydra.launcher.gpus_per_node=1", "server.api_key=generate"),

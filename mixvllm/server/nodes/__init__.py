@@ -55,7 +55,13 @@ def _spanning_argv(argv: Sequence[str], config: ServeConfig, environment: Mappin
         has = f"a job on {allocated} is here" if environment.get("SLURM_JOB_ID") else "this is no job of a cluster"
         words = f"inference.nnodes={num_nodes}: the server takes {num_nodes} nodes, and {has}"
         raise PreflightFailed(f"{words}\n  next: submit=slurm, or --multirun hydra/launcher=slurm")
-    span = Span(tuple(argv), num_nodes, config.inference.data_parallel_size, config.server.interface)
+    span = Span(
+        argv=tuple(argv),
+        num_nodes=num_nodes,
+        num_replicas=config.inference.data_parallel_size,
+        interface=config.server.interface,
+        uses_ray=config.inference.distributed_executor_backend == "ray",
+    )
     return module_argv("mixvllm.server.nodes.spanning", span.text)
 
 

@@ -18,6 +18,8 @@ from typing import IO, Self
 from mixvllm.machine.program import module_argv
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 
+RANK = "{rank}"
+ADDRESS = "{address}"
 READY = "ready"
 """Line that says that the server serves, so that a stop lets requests finish."""
 _BEAT_S = 1.0
@@ -31,15 +33,15 @@ class NodeTask:
     """What each of the other nodes runs.
 
     Args:
-        argv: program first.
-        is_ranked: whether the node's rank, from 1, is added to it.
+        argv: program first; the words `RANK` and `ADDRESS` in it stand for those of the node.
         interface: by which the nodes reach each other, see `own_address`.
+        answers_clients: whether it needs the clients' key.
         drain_s: seconds that requests in flight get at a stop.
     """
 
     argv: tuple[str, ...]
-    is_ranked: bool
     interface: str | None
+    answers_clients: bool = False
     drain_s: float = 0.0
 
     @classmethod
@@ -52,6 +54,11 @@ class NodeTask:
     def text(self) -> str:
         """This, in one line."""
         return json.dumps(asdict(self))
+
+    def argv_of(self, rank: int, address: str) -> list[str]:
+        """Return the command of the node `rank`, from 1, which others reach at `address`."""
+        words = {RANK: str(rank), ADDRESS: address}
+        return [words.get(word, word) for word in self.argv]
 
 
 def node_environment(address: str, interface: str | None) -> dict[str, str]:
@@ -75,7 +82,7 @@ class Others:
     ) -> None:
         reader, self._writer = os.pipe()
         argv = _srun_argv(num_nodes, environment)
-        environment = _environment_of_others(environment, is_headless=task.is_ranked)
+        environment = _environment_of_others(environment, answers_clients=task.answers_clients)
         self._step = subprocess.Popen(argv, stdin=reader, stdout=output, env=environment)
         os.close(reader)
         self._limit_s = task.drain_s + _STOP_S
@@ -141,9 +148,9 @@ def _srun_argv(num_nodes: int, environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _environment_of_others(environment: Mapping[str, str], *, is_headless: bool) -> dict[str, str]:
+def _environment_of_others(environment: Mapping[str, str], *, answers_clients: bool) -> dict[str, str]:
     """Return what srun gets: not what is of this node, and of the step that this process is in, whose options it is."""
-    left_out = {*_OF_THIS_NODE, *([API_KEY_VARIABLE] if is_headless else [])}
+    left_out = {*_OF_THIS_NODE, *([] if answers_clients else [API_KEY_VARIABLE])}
     return {
         name: value
         for name, value in environment.items()

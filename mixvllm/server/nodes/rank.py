@@ -62,7 +62,7 @@ def _run() -> int:
         "TMPDIR": str(tmp_dir),
     }
     engine = GuardedProcess.start(
-        [*task.argv, *([str(_rank())] if task.is_ranked else [])],
+        task.argv_of(_rank(), address),
         environment,
         log=Path(f"/proc/{os.getpid()}/fd/1"),
         tmp_dir=tmp_dir,

@@ -83,8 +83,8 @@ class Leader:
         fleet = self._fleet
         task = NodeTask(
             argv=tuple(module_argv("mixvllm.server.nodes.routing", fleet.elsewhere.text)),
-            is_ranked=False,
             interface=fleet.interface,
+            answers_clients=True,
             drain_s=fleet.drain_s,
         )
         others = Others(task, fleet.num_nodes - 1, os.environ, subprocess.PIPE)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from mixvllm.server.nodes.others import RANK
+
 _ONLY_FRONT_END = ("--api-server-count",)
 """Arguments of the front end that a headless engine refuses."""
 
@@ -15,17 +17,22 @@ _ONLY_FRONT_END = ("--api-server-count",)
 class Span:
     """A server that takes more than one node.
 
+    By vLLM's own mode for several nodes its engines find each other; with Ray they are started by it, once its
+    processes run on all nodes.
+
     Args:
         argv: of vLLM, as it is for a single node but for `--nnodes`; program first.
         num_nodes: that it takes.
         num_replicas: of the model, its data parallel size.
         interface: by which the nodes reach each other, see `own_address`.
+        uses_ray: whether Ray runs the workers.
     """
 
     argv: tuple[str, ...]
     num_nodes: int
     num_replicas: int
     interface: str | None
+    uses_ray: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -38,6 +45,16 @@ class Span:
         """This, in one line."""
         return json.dumps(asdict(self))
 
+    def ray_argv(self, *options: str) -> list[str]:
+        """Return the command that runs Ray's processes of a node until it is ended, in the interpreter of vLLM."""
+        program = [self.argv[0], "-m", "ray.scripts.scripts", "start"]
+        return [*program, *options, "--disable-usage-stats", "--block"]
+
+    @property
+    def argv_without_nodes(self) -> list[str]:
+        """The command of a front end that Ray tells which nodes there are; vLLM takes no number of them beside it."""
+        return list(_without(self.argv, ["--nnodes"]))
+
     def front_end_argv(self, meeting: Sequence[str]) -> list[str]:
         """Return the command of the first node.
 
@@ -48,7 +65,7 @@ class Span:
 
     def headless_argv(self, meeting: Sequence[str]) -> list[str]:
         """Return the command of any other node, to which its rank is added."""
-        return [*_without(self.argv, _ONLY_FRONT_END), *meeting, "--headless", "--node-rank"]
+        return [*_without(self.argv, _ONLY_FRONT_END), *meeting, "--headless", "--node-rank", RANK]
 
 
 def _without(argv: Iterable[str], flags: Sequence[str]) -> Iterable[str]:

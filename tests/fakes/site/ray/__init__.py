@@ -1,0 +1,1 @@
+"""A fake of Ray: what starts its processes on a node."""
