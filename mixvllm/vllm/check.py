@@ -29,7 +29,11 @@ TAKEN = {
 }
 """Arguments that the launcher sets itself, and the key that decides them."""
 
+_OF_EACH_NODE = "is given to each node by the launcher: inference.nnodes says how many there are"
 _REFUSED = {
+    "node_rank": _OF_EACH_NODE,
+    "master_addr": f"{_OF_EACH_NODE}, server.interface by which they meet",
+    "master_port": _OF_EACH_NODE,
     "hf_token": "is a secret: export HF_TOKEN in your shell, the engine inherits it",
     "config": "names a second configuration: write its values here instead",
     "headless": "starts no HTTP server, so there would be nothing to watch",

@@ -10,7 +10,7 @@ from mixvllm.vllm.release import snapshot
 
 LAUNCHERS_OWN = {
     *("port", "shutdown_timeout", "api_key", "served_model_name", "override_generation_config"),
-    *("hf_token", "config", "headless", "grpc", "uds"),
+    *("hf_token", "config", "headless", "grpc", "uds", "node_rank", "master_addr", "master_port"),
 }
 """Arguments that the launcher sets itself, or that a watched server cannot have."""
 
