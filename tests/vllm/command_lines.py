@@ -86,7 +86,8 @@ LINES = {
     "--cudagraph-capture-sizes 1 2 4 --served-model-name a --served-model-name b c",
     "background": "nohup vllm serve m/m --api-key sk-verysecret --shutdown-timeout 5 --gpu-memory-util 0.5 "
     "> log 2>&1 &",
-    "forms": "vllm serve --enforce-eager m/m -qawq --gpu-memory 0.5 --cpu-offload-gb 1e1 -dpe -tp 2 -n=2 --no-enable-pref",
+    "forms": "vllm serve --enforce-eager m/m -qawq --gpu-memory 0.5 --cpu-offload-gb 1e1 -dpe -tp 2 -n=2 "
+    "--no-enable-pref",
     "spaces": """
         vllm serve "./my models/it's here" --chat-template '{% if x == "a" %}{{ "\\\\${y}" }}{% endif %}, [b]'
     """,
