@@ -32,6 +32,7 @@ _SLOW = {
     "server/test_stopping",
     "server/test_warm",
     "sweep/test_search",
+    "test_documents",
     "test_package",
 }
 """Folders and modules whose tests take long without one of these."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mixvllm.cluster.array_folder import ArrayFolder, Element
-from mixvllm.cluster.limits import read_limits
+from mixvllm.cluster.limits import Limits, read_limits
 from mixvllm.cluster.script import script_text
 from mixvllm.cluster.shape import JobShape
 from mixvllm.cluster.slurm import SlurmRefused, SlurmUnreachable, run_slurm
@@ -29,14 +29,24 @@ def trial_lines(
         options: of the launcher.
         name: of the jobs, where the options give none.
     """
-    is_cluster = shutil.which("sbatch") is not None
-    batches = batches_of(jobs, max(1, read_limits().max_array_size) if is_cluster else _USUAL_ARRAY_SIZE)
+    limits = _limits()
+    batches = batches_of(jobs, max(1, limits.max_array_size) if limits else _USUAL_ARRAY_SIZE)
     for batch, array_name in zip(batches, names_of(len(batches)), strict=True):
         folder = ArrayFolder.at(work, array_name)
         script = script_text(folder, batch.shape, len(batch.elements), options, name)
         yield f"\n--- {len(batch.elements)} jobs: {folder.script}"
         yield script.rstrip()
-        yield f"--- sbatch --test-only: {_answer(script) if is_cluster else 'there is no sbatch here'}"
+        yield f"--- sbatch --test-only: {_answer(script) if limits else 'no cluster answers here'}"
+
+
+def _limits() -> Limits | None:
+    """Return what the cluster allows; None where there is none, or it does not answer."""
+    if shutil.which("sbatch") is None:
+        return None
+    try:
+        return read_limits()
+    except SlurmUnreachable:
+        return None
 
 
 def _answer(script: str) -> str:
