@@ -37,7 +37,7 @@ _FEW, _MANY = 10, 5000
 _HYDRAS = 42, 2
 _TIMEOUT_S = 600.0
 
-_BARE_APPLICATION = """\
+BARE_APPLICATION = """\
 import hydra
 from omegaconf import DictConfig
 
@@ -99,7 +99,7 @@ def hydra_s() -> float:
 def _hydra_wall_s(num_points: int) -> float:
     with tempfile.TemporaryDirectory(prefix="mixvllm-plan-") as name:
         application = Path(name, "bare.py")
-        application.write_text(_BARE_APPLICATION.format(conf=str(ROOT / "conf")), encoding="utf-8")
+        application.write_text(BARE_APPLICATION.format(conf=str(ROOT / "conf")), encoding="utf-8")
         command = [sys.executable, str(application), "--multirun", f"hydra.sweep.dir={name}/out", *grid(num_points)]
         began = time.perf_counter()
         _output(command, Path(name))
