@@ -96,6 +96,4 @@ def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:
         finally:
             screen.close()
             written = write_results(folder)
-        if written.remark:
-            say(written.remark)
-        return show_results(written.results, folder, signals)
+        return show_results(written, folder, signals)

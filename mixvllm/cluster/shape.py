@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.config.schema.launcher import SlurmLauncherConfig
@@ -13,6 +14,7 @@ from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine import GIB
 from mixvllm.machine.memory import read_model_files
 from mixvllm.machine.preflight.weights import model_folder
+from mixvllm.vllm.installation import CPU_DISTRIBUTION
 
 _STEPS_MIN = (30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10080)
 """Times that jobs ask for, so that groups which differ by a few minutes are one array."""
@@ -41,6 +43,19 @@ class JobShape:
     cpus_per_task: int
     mem_gb: float | None
     timeout_min: int
+
+
+def shape_of_record(
+    record: Mapping[str, Any], options: SlurmLauncherConfig, environment: Mapping[str, str], *, num_repeats: int
+) -> JobShape:
+    """Return what a job takes that runs a frozen point; see `shape_of`.
+
+    Args:
+        record: of the point.
+    """
+    config = ExperimentConfig.model_validate(record["config"])
+    is_cpu = CPU_DISTRIBUTION in record["versions"]
+    return shape_of(config, options, environment, num_repeats=num_repeats, is_cpu=is_cpu)
 
 
 def shape_of(

@@ -9,6 +9,17 @@ NONCE_VARIABLE = "MIXVLLM_JOB_NONCE"
 """Environment variable: set in jobs that we submitted, and there alone: a run in somebody's own allocation is local."""
 
 
+def element_id(array_id: str, index: int | str) -> str:
+    """Return the id of an array's element, as `squeue --array` has it."""
+    return f"{array_id}_{index}"
+
+
+def restart_count(environment: Mapping[str, str]) -> int:
+    """Return how often the job of the process that has `environment` was started before."""
+    count = environment.get("SLURM_RESTART_COUNT", "")
+    return int(count) if count.isdecimal() else 0
+
+
 def job_of_environment(environment: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the job of the process that has `environment`; None where none of ours is.
 
@@ -19,10 +30,9 @@ def job_of_environment(environment: Mapping[str, str]) -> dict[str, Any] | None:
     if not nonce or not job_id:
         return None
     array, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
-    count = environment.get("SLURM_RESTART_COUNT", "")
     return {
-        "job_id": f"{array}_{index}" if array and index else job_id,
-        "restart_count": int(count) if count.isdecimal() else 0,
+        "job_id": element_id(array, index) if array and index else job_id,
+        "restart_count": restart_count(environment),
         "nonce": nonce,
         "cluster": environment.get("SLURM_CLUSTER_NAME"),
         "node": environment.get("SLURMD_NODENAME"),

