@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mixvllm.cluster.job import ThisJob
 from mixvllm.cluster.place import slot_for
+from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import MixvllmError
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event, Journal, tell_end
@@ -44,11 +46,12 @@ def run_alone(folder: RunFolder, job: ThisJob, signals: StopSignals, say: Callab
     """
     if (read_json(folder.result) or {}).get("status") == "ok":
         return True
-    point = load_point(folder)
     try:
+        point = load_point(folder)
         slot = slot_for(point, job, say)
     except MixvllmError as error:
-        tell_end([Journal(folder, run_facts(point.config))], error)
+        if not signals.is_coming():
+            tell_end([Journal(folder, _facts(folder))], error)
         say(f"error: {error}")
         return False
     os.environ.update(slot.environment(point.config.server.env, os.environ))
@@ -56,3 +59,7 @@ def run_alone(folder: RunFolder, job: ThisJob, signals: StopSignals, say: Callab
     if outcome.error is not None:
         say(f"error: {outcome.error}")
     return outcome.error is None
+
+
+def _facts(folder: RunFolder) -> dict[str, Any]:
+    return run_facts(ExperimentConfig.model_validate((read_json(folder.point) or {})["config"]))

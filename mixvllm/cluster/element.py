@@ -103,7 +103,8 @@ class ElementRunner:
             point = load_point_file(sweep.point(element.repeats[0][0]))
             slot = slot_for(point, self._job, self._remark)
         except (PreflightFailed, EngineNotFound) as error:
-            self._fail(sweep, element, error)
+            if not self._signals.is_coming():
+                self._fail(sweep, element, error)
         else:
             stop = self._signals.is_requested
             with Meter(self._folder.path, stop) as meter, WarmEngines(should_stop=stop) as engines:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+_BESIDE_S = 0.3
+"""A signal to a whole group reaches its processes one by one."""
+_TICK_S = 0.02
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,6 +45,13 @@ class StopSignals:
     def is_requested(self) -> bool:
         """Whether a stop was asked for."""
         return bool(self._received)
+
+    def is_coming(self) -> bool:
+        """Whether a stop was asked for, or is in a moment: what ended a process of ours may have been the same signal."""
+        deadline = time.monotonic() + _BESIDE_S
+        while not self.is_requested() and time.monotonic() < deadline:
+            time.sleep(_TICK_S)
+        return self.is_requested()
 
     def is_forced(self) -> bool:
         """Whether it was asked for again."""

@@ -119,7 +119,8 @@ class GroupRunner:
                 self._fail(content_hash, pending, WorkloadFailed(f"cannot be written: {error}"))
                 return None
             except MixvllmError as error:
-                self._raise_if_stopped()
+                if self._signals.is_coming():
+                    raise Interrupted("stopped in the midst of a repeat") from error
                 is_start = self._up is None
                 self._drop_server()
                 num_failures += 1
@@ -139,8 +140,8 @@ class GroupRunner:
         measured = self._meter.measure(point, up.service.server, self._folder.point_folder(content_hash), number - 1)
         if measured.error is not None:
             raise measured.error
-        if measured.verdict != "ok":  # a stop may have reached the load generator, too
-            self._raise_if_stopped()
+        if measured.verdict != "ok" and self._signals.is_coming():  # it may have reached the load generator, too
+            raise Interrupted("stopped in the midst of a repeat")
         facts = {
             "start": up.start,
             "server_run": up.folder.name,

@@ -136,9 +136,9 @@ class Cluster:
         self.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=killed")
 
     def start_node(self, name: str) -> None:
-        """Switch a node on that was killed; return when it takes jobs."""
+        """Switch a node on that was killed; return when it takes jobs, or has some."""
         self._start_node(name)
-        self._wait(f"node {name}", lambda: self.node_state(name) == "idle", _UP_S)
+        self._wait(f"node {name}", lambda: self.node_state(name) in ("idle", "mixed", "allocated"), _UP_S)
 
     def kill_controller(self) -> None:
         """Kill slurmctld; jobs go on, and nobody can be asked about them."""
