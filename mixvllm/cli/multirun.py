@@ -50,14 +50,14 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
         return run_search(arguments, goes_on_in)
     is_dry_run = _is_true(arguments.overrides, "dry_run")
     kind = launcher_kind(arguments.overrides, arguments.config_dirs)
-    if kind == "slurm":
-        return run_slurm_sweep(arguments, goes_on_in, is_dry_run=is_dry_run)
     if kind == "hydra" and not is_dry_run:
         return run_with_hydra(arguments)
     with Draft() as draft:
         plan = make_plan(arguments.overrides, arguments.config_dirs, draft=draft, say=say)
         if plan.settings.search is not None:
             return run_search(arguments, goes_on_in)
+        if kind == "slurm":
+            return run_slurm_sweep(plan, draft, arguments, goes_on_in, is_dry_run=is_dry_run)
         if is_dry_run:
             show_plan(plan)
             return EXIT_OK

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
-from mixvllm.cli.sweep_screen import SweepScreen
-from mixvllm.cli.sweeping import place, say, short, sweep_folder, visible_gpus, works_of
+from mixvllm.cli.sweeping import say, short, sweep_folder
+from mixvllm.cli.trials import LocalTrials, SlurmTrials, Trials, plan_of
 from mixvllm.config.faults import show_value
-from mixvllm.config.load.launcher import LOCAL, launcher_name, local_launcher
-from mixvllm.config.schema.launcher import LocalLauncherConfig
+from mixvllm.config.load.launcher import LOCAL, SLURM, launcher_kind, launcher_name, local_launcher, slurm_launcher
+from mixvllm.config.schema.launcher import LocalLauncherConfig, SlurmLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.server.signals import StopSignals
-from mixvllm.sweep.draft import Draft
-from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.launched import write_launched
-from mixvllm.sweep.local import LocalLauncher
-from mixvllm.sweep.plan import Group, Plan, PlannedPoint
 from mixvllm.sweep.plan_lines import counted
-from mixvllm.sweep.plan_record import missing, read_points, write_plan
 from mixvllm.sweep.results import write_results
-from mixvllm.sweep.search.loop import End, Limits, Search, Work
+from mixvllm.sweep.search.loop import End, Limits, Search
 from mixvllm.sweep.search.report import objectives_of, report_lines
 from mixvllm.sweep.search.space import Space, read_space
-from mixvllm.sweep.search.study import Study, Trial, load_optuna, open_study
-from mixvllm.sweep.search.trial_point import Asked, Planner, judge
+from mixvllm.sweep.search.study import Study, load_optuna, open_study
+from mixvllm.sweep.search.trial_point import Asked, Planner
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.workers import Workers, await_earlier
 
@@ -47,8 +40,9 @@ def run_search(arguments: Arguments, goes_on_in: Path | None = None) -> int:
     Raises:
         ConfigError: what was typed is wrong, or Optuna is not installed; nothing was started.
     """
-    if launcher_name(arguments.overrides) != LOCAL:
-        words = f"a search runs on hydra/launcher={LOCAL}"
+    kind = launcher_kind(arguments.overrides, arguments.config_dirs)
+    if kind == "hydra":
+        words = f"a search runs on hydra/launcher={LOCAL}, or {SLURM}"
         raise ConfigError([Fault("hydra/launcher", words, launcher_name(arguments.overrides))])
     space = read_space(arguments.overrides, arguments.config_dirs)
     planner = Planner(space, arguments.config_dirs, say)
@@ -56,16 +50,28 @@ def run_search(arguments: Arguments, goes_on_in: Path | None = None) -> int:
     if asked.is_dry_run:
         sys.stdout.write("\n".join(_space_lines(space, asked)) + "\n")
         return EXIT_OK
-    options = local_launcher(asked.hydra)
+    options = local_launcher(asked.hydra) if kind == LOCAL else _slurm_options(asked, arguments)
     load_optuna()
-    folder = sweep_folder(_plan_of([], space, asked), goes_on_in)
+    folder = sweep_folder(plan_of([], space, asked), goes_on_in)
     with folder.locked(), open_study(folder.search, space, asked.settings.objective, _SEED) as study:
         await_earlier(folder, say)
         write_launched(folder, arguments.overrides, arguments.config_dirs)
         with StopSignals() as signals, Workers(folder) as workers:
-            trials = _Trials(planner, asked, folder, options, signals, workers)
+            own = planner, asked, folder, signals
+            if isinstance(options, LocalLauncherConfig):
+                trials: Trials = LocalTrials(*own, options, workers)
+            else:
+                trials = SlurmTrials(*own, options)
             end = Search(study, trials.work(), _limits(asked)).run()
         return _show(end, study, space, asked, folder, signals)
+
+
+def _slurm_options(asked: Asked, arguments: Arguments) -> SlurmLauncherConfig:
+    options = slurm_launcher(asked.hydra, arguments.config_dirs)
+    if not options.wait:
+        words = "a search chooses by what was measured, and waits for it; nohup lets it go on without a terminal"
+        raise ConfigError([Fault("hydra.launcher.wait", words, "false")])
+    return options
 
 
 def _limits(asked: Asked) -> Limits:
@@ -81,105 +87,6 @@ def _space_lines(space: Space, asked: Asked) -> list[str]:
     axes = [f"  {axis.key}: {', '.join(show_value(choice.label) for choice in axis.choices)}" for axis in space.axes]
     num_trials = counted(min(settings.num_trials, space.num_points), "trial")
     return [f"{objective}: {num_trials} of {counted(space.num_points, 'point')}{budget}", *axes]
-
-
-def _plan_of(points: Sequence[PlannedPoint], space: Space, asked: Asked) -> Plan:
-    """Return a plan of points that were chosen; what this machine cannot run is left out, not refused.
-
-    Servers are warm, unless that is off: others follow, though no plan has them yet.
-    """
-    settings = asked.settings
-    is_cold = settings.warm_start == "off" or settings.num_trials == 1
-    by_server: dict[str, list[PlannedPoint]] = {}
-    for point in points:
-        by_server.setdefault(point.server_key, []).append(point)
-    return Plan(
-        points=tuple(points),
-        groups=tuple(Group(tuple(members)) for members in by_server.values()),
-        swept=tuple(axis.key for axis in space.axes),
-        settings=settings.model_copy(update={"skip_infeasible": True, "warm_start": "off" if is_cold else "on"}),
-        output_dir=asked.output_dir,
-        num_candidates=len(points),
-        hydra=asked.hydra,
-    )
-
-
-class _Trials:
-    """Measures trials on this machine."""
-
-    def __init__(
-        self,
-        planner: Planner,
-        asked: Asked,
-        folder: SweepFolder,
-        options: LocalLauncherConfig,
-        signals: StopSignals,
-        workers: Workers,
-    ) -> None:
-        self._planner = planner
-        self._space = planner.space
-        self._asked = asked
-        self._folder = folder
-        self._options = options
-        self._signals = signals
-        self._workers = workers
-        self._infeasible = Infeasible(folder)
-        self._points = {point.index: point for point in (read_points(folder) if folder.record.exists() else [])}
-
-    def work(self) -> Work:
-        """Return what the search does with trials."""
-        return Work(self._plan, self._num_at_once, self._measure, self._judge, self._signals.is_requested)
-
-    def _plan(self, trial: Trial) -> PlannedPoint | str:
-        return self._planner.plan(trial, self._folder)
-
-    def _num_at_once(self, point: PlannedPoint) -> int:
-        gpus = self._gpus
-        return len(gpus) // point.shape.num_gpus if gpus else self._options.slots
-
-    @cached_property
-    def _gpus(self) -> Sequence[object]:
-        return visible_gpus() if self._options.gpus == "auto" else self._options.gpus
-
-    def _judge(self, point: PlannedPoint) -> list[float] | str | None:
-        return judge(point, self._folder, list(self._asked.settings.objective))
-
-    def _measure(self, points: Sequence[PlannedPoint]) -> None:
-        """Measure what is not measured yet, and bring the table up to date."""
-        if not points:
-            return
-        self._points |= {point.index: point for point in points}
-        ordered = [self._points[index] for index in sorted(self._points)]
-        with Draft() as nothing_new:
-            write_plan(_plan_of(ordered, self._space, self._asked), nothing_new, self._folder, sys.argv)
-        batch = _plan_of(list({point.content_hash: point for point in points}.values()), self._space, self._asked)
-        try:
-            self._launch(batch)
-        finally:
-            write_results(self._folder)
-
-    def _launch(self, batch: Plan) -> None:
-        works = works_of(batch, list(missing(batch.points, self._folder)))
-        if not works:
-            return
-        numbers = ", ".join(str(point.index) for point in batch.points)
-        say(f"trial{'s' if len(batch.points) > 1 else ''} {numbers}")
-        possible, slots = place(batch, works, self._folder, self._options)
-        done = [record for point in batch.points for record in self._folder.read_repeats(point.content_hash)]
-        screen = SweepScreen(batch.points, done, num_servers=len(works), num_slots=slots.capacity)
-        try:
-            launcher = LocalLauncher(
-                self._folder,
-                self._workers,
-                slots,
-                self._signals,
-                screen,
-                fail_fast=self._asked.settings.fail_fast,
-                infeasible=self._infeasible,
-            )
-            launcher.run(possible)
-        finally:
-            screen.close()
 
 
 def _show(end: End, study: Study, space: Space, asked: Asked, folder: SweepFolder, signals: StopSignals) -> int:

@@ -27,7 +27,7 @@ from mixvllm.runs.records import read_json
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.launched import write_launched
-from mixvllm.sweep.plan import Plan, make_plan
+from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import Repeat, missing, write_plan
 from mixvllm.sweep.results import write_results
 from mixvllm.sweep.sweep_folder import SweepFolder
@@ -36,12 +36,16 @@ Jobs = list[tuple[JobShape, Element]]
 """What each job takes, and what it does."""
 
 
-def run_slurm_sweep(arguments: Arguments, goes_on_in: Path | None = None, *, is_dry_run: bool = False) -> int:
-    """Run the sweep that was typed on the cluster; return 0 where every repeat of every point is ok, or is submitted.
+def run_slurm_sweep(
+    plan: Plan, draft: Draft, arguments: Arguments, goes_on_in: Path | None = None, *, is_dry_run: bool = False
+) -> int:
+    """Run a sweep on the cluster; return 0 where every repeat of every point is ok, or is submitted.
 
     1: some failed or are invalid. 128 + n where signal n had it leave the jobs to themselves.
 
     Args:
+        plan: of the sweep; `draft` has its points.
+        arguments: that were typed.
         goes_on_in: the folder of the sweep that this one must be.
         is_dry_run: whether the plan and the scripts are shown, and nothing is written or submitted.
 
@@ -49,18 +53,16 @@ def run_slurm_sweep(arguments: Arguments, goes_on_in: Path | None = None, *, is_
         ConfigError: points or options are wrong; nothing was submitted.
         MixvllmError: Slurm does not answer, or refused a job.
     """
-    with Draft() as draft:
-        plan = make_plan(arguments.overrides, arguments.config_dirs, draft=draft, say=say)
-        options = slurm_launcher(plan.hydra, arguments.config_dirs)
-        if is_dry_run:
-            return _show(plan, draft, options)
-        plan.check()
-        _check(plan, options)
-        folder = sweep_folder(plan, goes_on_in)
-        with folder.locked():
-            write_plan(plan, draft, folder, sys.argv)
-            write_launched(folder, arguments.overrides, arguments.config_dirs)
-            return _run(plan, folder, options)
+    options = slurm_launcher(plan.hydra, arguments.config_dirs)
+    if is_dry_run:
+        return _show(plan, draft, options)
+    plan.check()
+    _check(plan, options)
+    folder = sweep_folder(plan, goes_on_in)
+    with folder.locked():
+        write_plan(plan, draft, folder, sys.argv)
+        write_launched(folder, arguments.overrides, arguments.config_dirs)
+        return _run(plan, folder, options)
 
 
 def _check(plan: Plan, options: SlurmLauncherConfig) -> None:
@@ -85,12 +87,7 @@ def _run(plan: Plan, folder: SweepFolder, options: SlurmLauncherConfig) -> int:
     repeats = list(missing(plan.points, folder, plan.settings.rerun))
     for line in remarks(plan, len(repeats)):
         say(line)
-    on_their_way = living_jobs(folder.path)
-    if on_their_way:
-        say(f"{len(on_their_way)} jobs of before are in the queue, or run: {listed(on_their_way)}")
-    taken = {repeat for job in on_their_way for repeat in job.element.repeats}
-    left = [repeat for repeat in repeats if (repeat.point.content_hash, repeat.number) not in taken]
-    jobs = [*on_their_way, *submit_jobs(folder.path, _jobs(plan, left, folder, options), options, folder.name, say)]
+    jobs = submit_missing(plan, folder, repeats, options)
     if options.wait:
         return _wait(plan, folder, repeats, jobs)
     sys.stdout.write("".join(f"{array}\n" for array in dict.fromkeys(job.array_id for job in jobs)))
@@ -98,21 +95,50 @@ def _run(plan: Plan, folder: SweepFolder, options: SlurmLauncherConfig) -> int:
     return EXIT_OK
 
 
+def submit_missing(
+    plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat], options: SlurmLauncherConfig
+) -> list[SubmittedJob]:
+    """Submit what of `repeats` no job does that waits or runs; return those jobs, and the new ones.
+
+    Raises:
+        MixvllmError: Slurm does not answer, or refused a job.
+    """
+    on_their_way = living_jobs(folder.path)
+    if on_their_way:
+        say(f"{len(on_their_way)} jobs of before are in the queue, or run: {listed(on_their_way)}")
+    taken = {repeat for job in on_their_way for repeat in job.element.repeats}
+    left = [repeat for repeat in repeats if (repeat.point.content_hash, repeat.number) not in taken]
+    return [*on_their_way, *submit_jobs(folder.path, _jobs(plan, left, folder, options), options, folder.name, say)]
+
+
+def follow(
+    plan: Plan,
+    folder: SweepFolder,
+    repeats: Sequence[Repeat],
+    jobs: Sequence[SubmittedJob],
+    signals: StopSignals,
+) -> None:
+    """Show `jobs`, which do `repeats`, until all have ended, or a signal came."""
+    done = done_before(plan, folder, repeats)
+    screen = SlurmScreen(plan.points, done, num_servers=len(jobs), num_slots=len(jobs))
+
+    def tell(event: dict[str, Any]) -> None:
+        screen(event)
+        if plan.settings.fail_fast and event.get("verdict") == "failed":
+            watch.cancel("a repeat failed: cancelling the jobs (sweep.fail_fast)")
+
+    watch = JobWatch(jobs, screen, signals, tell)
+    try:
+        watch.until_ended()
+    finally:
+        screen.close()
+
+
 def _wait(plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat], jobs: Sequence[SubmittedJob]) -> int:
     with StopSignals() as signals:
-        done = done_before(plan, folder, repeats)
-        screen = SlurmScreen(plan.points, done, num_servers=len(jobs), num_slots=len(jobs))
-
-        def tell(event: dict[str, Any]) -> None:
-            screen(event)
-            if plan.settings.fail_fast and event.get("verdict") == "failed":
-                watch.cancel("a repeat failed: cancelling the jobs (sweep.fail_fast)")
-
-        watch = JobWatch(jobs, screen, signals, tell)
         try:
-            watch.until_ended()
+            follow(plan, folder, repeats, jobs, signals)
         finally:
-            screen.close()
             written = write_results(folder)
         return show_results(written, folder, signals)
 

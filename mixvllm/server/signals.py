@@ -47,7 +47,7 @@ class StopSignals:
         return bool(self._received)
 
     def is_coming(self) -> bool:
-        """Whether a stop was asked for, or is in a moment: what ended a process of ours may have been the same signal."""
+        """Whether a stop was asked for, or is in a moment: the same signal may have ended a process beside us."""
         deadline = time.monotonic() + _BESIDE_S
         while not self.is_requested() and time.monotonic() < deadline:
             time.sleep(_TICK_S)
