@@ -10,7 +10,7 @@ from mixvllm.config.load import Composed, load_experiment
 from mixvllm.config.load.overrides import merge_overrides
 from mixvllm.sweep.point import Point, freeze
 from mixvllm.sweep.reload import Recompose
-from mixvllm.vllm.installation import find_installation
+from mixvllm.vllm.installation import installation_of
 
 
 def point_of(composed: Composed, say: Callable[[str], None], *, is_serving: bool = False) -> Point:
@@ -26,7 +26,7 @@ def point_of(composed: Composed, say: Callable[[str], None], *, is_serving: bool
     """
     config = composed.config
     with composed.naming_origins():
-        point = freeze(config, composed.overrides, find_installation(config.server.python), say)
+        point = freeze(config, composed.overrides, installation_of(config, say), say)
     look_ahead(config, point.installation, point.command, is_serving=is_serving)
     return point
 

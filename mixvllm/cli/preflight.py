@@ -13,7 +13,7 @@ from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import PreflightFailed
 from mixvllm.machine.preflight import Check, run_preflight
 from mixvllm.server.command import ServerCommand, server_command
-from mixvllm.vllm.installation import Installation, find_installation
+from mixvllm.vllm.installation import Installation, installation_of
 
 
 def look_ahead(
@@ -45,7 +45,7 @@ def show_preflight(argv: Sequence[str]) -> int:
 
     arguments = parse_arguments(argv)
     config = load_experiment(arguments.overrides, arguments.config_dirs).config
-    installation = find_installation(config.server.python)
+    installation = installation_of(config)
     checks = checks_for(config, installation, server_command(config, installation))
     print_table(checks, sys.stdout)
     return EXIT_FAILED if any(check.verdict == "error" for check in checks) else EXIT_OK

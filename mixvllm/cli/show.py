@@ -20,8 +20,7 @@ from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import server_command
 from mixvllm.server.key import shell_expression
 from mixvllm.vllm.command import CLI_MODULE
-from mixvllm.vllm.installation import Installation, find_installation
-from mixvllm.vllm.release import SUPPORTED_RELEASE
+from mixvllm.vllm.installation import SUPPORTED_RELEASE, Installation, installation_of
 
 
 def show_help(arguments: Arguments) -> None:
@@ -48,10 +47,11 @@ def show_command(config: ExperimentConfig) -> None:
 def _installation(config: ExperimentConfig) -> Installation:
     """Return the vLLM that would serve; where there is none, the one that is usual."""
     try:
-        return find_installation(config.server.python)
+        return installation_of(config, _remark)
     except EngineNotFound as error:
         _remark(f"{error}\n  (the command is shown all the same, checked against vLLM {SUPPORTED_RELEASE})")
-        return Installation(config.server.python or sys.executable, "unknown", "vllm", CLI_MODULE)
+        inside = None if config.runtime.kind == "local" else config.runtime.interpreter
+        return Installation(inside or config.server.python or sys.executable, "unknown", "vllm", CLI_MODULE)
 
 
 def _remark(text: str) -> None:

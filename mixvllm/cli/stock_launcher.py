@@ -30,7 +30,7 @@ from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.plan import Plan, make_plan
 from mixvllm.sweep.point import freeze
 from mixvllm.sweep.runner import run_point
-from mixvllm.vllm.installation import find_installation
+from mixvllm.vllm.installation import installation_of
 
 _OURS = ("name", "where", "zip", "on_invalid", "fail_fast", "rerun", "skip_infeasible")
 
@@ -91,7 +91,7 @@ def run_composed(composed: DictConfig) -> dict[str, object]:
     overrides = tuple(HydraConfig.get().overrides.task)
     screen = Screen(is_serving=False, is_terminal=False)
     with StopSignals() as signals:
-        point = freeze(config, overrides, find_installation(config.server.python), screen.say)
+        point = freeze(config, overrides, installation_of(config, screen.say), screen.say)
         look_ahead(config, point.installation, point.command)
         outcome = run_point(point, RunFolder.create(config.output_dir), signals, screen)
         if outcome.error is not None:

@@ -26,7 +26,7 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.records import read_json
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.point import freeze
-from mixvllm.vllm.installation import find_installation
+from mixvllm.vllm.installation import installation_of
 
 
 def run_submitted(composed: Composed, launcher: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def run_submitted(composed: Composed, launcher: Sequence[str]) -> int:
     config, screen = composed.config, Screen(is_serving=composed.config.workload.kind == "serve")
     options = slurm_launcher(launcher, composed.config_dirs)
     with composed.naming_origins():
-        point = freeze(config, composed.overrides, find_installation(config.server.python), screen.say)
+        point = freeze(config, composed.overrides, installation_of(config, screen.say), screen.say)
     record = point.record()
     num_repeats = config.workload.repeats if config.workload.is_measured else 1
     jobs = [(shape_of_record(record, options, os.environ, num_repeats=num_repeats), Element())]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from mixvllm.errors import DemoModelFailed
+from mixvllm.runtime.wrapper import Wrapped
 
 _TRAIN_SCRIPT = Path(__file__).with_name("train.py")
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -21,7 +23,12 @@ def is_made(directory: Path) -> bool:
     return all((directory / name).is_file() for name in _FILES)
 
 
-def ensure_demo_model(directory: Path, python: str, say: Callable[[str], None]) -> None:
+def ensure_demo_model(
+    directory: Path,
+    python: str,
+    say: Callable[[str], None],
+    wrap: Callable[[list[str]], Wrapped] = lambda argv: Wrapped(tuple(argv), dict(os.environ)),
+) -> None:
     """Make the demo model in `directory`, unless it is there.
 
     Two launches may do this at once: both succeed, and one copy stays.
@@ -30,6 +37,7 @@ def ensure_demo_model(directory: Path, python: str, say: Callable[[str], None]) 
         directory: where the model is, or will be; its parents are made.
         python: the serving interpreter, which has torch and transformers.
         say: takes one line for the user, and only where there is something to make.
+        wrap: returns how a command of `python` is started, where it is in another runtime.
 
     Raises:
         DemoModelFailed: `python` cannot run, the training failed or took too long; nothing is in `directory`.
@@ -38,16 +46,17 @@ def ensure_demo_model(directory: Path, python: str, say: Callable[[str], None]) 
         return
     say(f"Making the demo model in {directory}: once, about 20 s on one CPU core.")
     command = [python, str(_TRAIN_SCRIPT), str(directory)]
-    outcome, output = _run(command)
+    outcome, output = _run(wrap(command))
     if not is_made(directory):
         raise DemoModelFailed(_describe_failure(command, outcome, output))
 
 
-def _run(command: list[str]) -> tuple[str, str]:
+def _run(command: Wrapped) -> tuple[str, str]:
     """Return how `command` ended, in words, and what it printed; it is over on return, and on an exception."""
     try:
         process = subprocess.Popen(
-            command,
+            command.argv,
+            env=command.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mixvllm.config.schema import ServeConfig
+from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine.folders import cache_folder
 from mixvllm.runs.secrets import known_secrets, mask
+from mixvllm.runtime.wrapper import Wrapper
 from mixvllm.vllm.arguments import Release
 from mixvllm.vllm.check import check_release, extra_arguments
 from mixvllm.vllm.command import build_vllm_command
 from mixvllm.vllm.environment import API_KEY_VARIABLE, build_environment
-from mixvllm.vllm.installation import Installation, complete_metadata
-from mixvllm.vllm.release import SUPPORTED_RELEASE, load_release, snapshot
+from mixvllm.vllm.installation import SUPPORTED_RELEASE, Installation, complete_metadata
+from mixvllm.vllm.release import load_release, snapshot
+
+_UNWRAPPED = Wrapper(RuntimeConfig())
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,19 @@ class ServerCommand:
     """What is started, without secrets.
 
     Args:
-        argv: arguments, shape (n,), program first.
-        environment: set over what is inherited.
+        argv: arguments, shape (n,), program first; as they are inside the runtime.
+        environment: set over what is inherited, as it is inside.
+        wrapper: what they are wrapped in.
     """
 
     argv: tuple[str, ...]
     environment: dict[str, str]
+    wrapper: Wrapper = _UNWRAPPED
+
+    @property
+    def started_argv(self) -> tuple[str, ...]:
+        """What is started for it on this machine, the runtime's part first."""
+        return self.wrapper.server(self.argv, {**os.environ, **self.environment}).argv
 
     def shell(self, key_expression: str | None = None) -> str:
         """Return the command for a shell, environment first.
@@ -37,10 +48,21 @@ class ServerCommand:
         Args:
             key_expression: what the shell expands to the clients' key; None where there is none.
         """
-        assignments = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        inherited = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
+        own = {**self.environment, **({} if key_expression is None else {API_KEY_VARIABLE: ""})}
+        wrapped = self.wrapper.server(self.argv, {**inherited, **own})
+        prefix, started = self.wrapper.variable_prefix, wrapped.environment
+        changed = [name for name in started if name.startswith(prefix) and started[name] != inherited.get(name)]
+        named = [name for own_name in own if (name := f"{prefix}{own_name}") in started]
+        values = {name: _shown(name.removeprefix(prefix), started[name], inherited) for name in [*named, *changed]}
         if key_expression is not None:
-            assignments.append(f'{API_KEY_VARIABLE}="{key_expression}"')
-        return " ".join([*assignments, shlex.join(self.argv)])
+            values[f"{prefix}{API_KEY_VARIABLE}"] = f'"{key_expression}"'
+        return " ".join([*(f"{name}={value}" for name, value in values.items()), shlex.join(wrapped.argv)])
+
+
+def _shown(name: str, value: str, inherited: Mapping[str, str]) -> str:
+    """Return the value for a shell; what the user has in the environment is named, since it may be a secret."""
+    return f'"${name}"' if value and inherited.get(name) == value else shlex.quote(value)
 
 
 def server_command(
@@ -65,8 +87,9 @@ def server_command(
     )
     metadata = complete_metadata(installation, cache_folder())
     environment = build_environment(config, os.environ, str(metadata) if metadata else None)
-    _refuse_secrets([*argv, *environment.values()])
-    return ServerCommand(tuple(argv), environment)
+    command = ServerCommand(tuple(argv), environment, Wrapper.of(config, cache_folder()))
+    _refuse_secrets([*command.started_argv, *environment.values()])
+    return command
 
 
 def _refuse_secrets(words: list[str]) -> None:

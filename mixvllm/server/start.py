@@ -13,7 +13,7 @@ from typing import Any
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.demo import ensure_demo_model
-from mixvllm.machine.folders import private_tmp, runs_folder
+from mixvllm.machine.folders import cache_folder, private_tmp, runs_folder
 from mixvllm.machine.nodes import own_address
 from mixvllm.machine.ports import lease_port
 from mixvllm.runs.files import write_text
@@ -22,6 +22,8 @@ from mixvllm.runs.job import job_of_environment
 from mixvllm.runs.journal import Journal, Observer
 from mixvllm.runs.registry import find_runs, host_name, register
 from mixvllm.runs.secrets import known_secrets
+from mixvllm.runtime.mounts import Mount
+from mixvllm.runtime.wrapper import Wrapped, Wrapper
 from mixvllm.server.address import Address
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.server.guarded import GuardedProcess, GuardianProcess, start_guardian
@@ -33,7 +35,7 @@ from mixvllm.server.processes import boot_id, identify
 from mixvllm.server.server import Place, Server
 from mixvllm.server.warm.engines import WarmEngine, warm_key
 from mixvllm.vllm.environment import API_KEY_VARIABLE
-from mixvllm.vllm.installation import Installation, find_installation
+from mixvllm.vllm.installation import Installation, installation_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def start_server(
         DemoModelFailed: the demo model could not be made.
     """
     folder = folder or RunFolder.create(getattr(config, "output_dir", "outputs"))
-    installation = installation or find_installation(config.server.python)
+    installation = installation or installation_of(config)
     prepare(config, installation, folder, say)
     address = take_address(config, folder)
     try:
@@ -100,7 +102,19 @@ def prepare(config: ServeConfig, installation: Installation, folder: RunFolder, 
     except OSError as error:
         say(f"mixvllm ps will not know this run: {error}")
     if config.model.recipe == "demo":
-        ensure_demo_model(Path(config.model.name), installation.python, say)
+        ensure_demo_model(Path(config.model.name), installation.python, say, _wrap_training(config))
+
+
+def _wrap_training(config: ServeConfig) -> Callable[[list[str]], Wrapped]:
+    """Return what has the demo model made by the Python that will serve it."""
+    wrapper = Wrapper.of(config, cache_folder())
+
+    def wrap(argv: list[str]) -> Wrapped:
+        Path(config.model.name).parent.mkdir(parents=True, exist_ok=True)
+        wrapper.make_folders(os.environ)
+        return wrapper.program(argv, os.environ, mounts=[Mount(argv[1], argv[1], is_read_only=True)])
+
+    return wrap
 
 
 def take_address(config: ServeConfig, folder: RunFolder) -> Address:
@@ -152,8 +166,10 @@ def launch(
         is_cpu=installation.is_cpu,
         secrets=known_secrets(environment),
     )
+    command.wrapper.make_folders(environment)
+    wrapped = command.wrapper.server(command.argv, {**environment, "TMPDIR": str(place.tmp_dir)})
     argv = leading_argv(
-        command.argv,
+        wrapped.argv,
         config,
         environment,
         port=address.lease.port,
@@ -163,7 +179,7 @@ def launch(
     is_forked = warm is not None and not has_parts(config) and warm.key == warm_key(installation, environment)
     process = GuardedProcess.start(
         argv,
-        {**environment, "TMPDIR": str(place.tmp_dir)},
+        wrapped.environment,
         log=folder.server_log,
         tmp_dir=place.tmp_dir,
         limits=stop_limits,

@@ -159,7 +159,8 @@ class GroupRunner:
         write_json(folder.point, point.record())
         prepare(config, point.installation, folder, self._remark)
         deployment = Deployment(config, point.installation, environment)
-        warm = self._warm_engine(deployment) if self._task.is_warm else None
+        is_warm = self._task.is_warm and config.runtime.kind == "local"
+        warm = self._warm_engine(deployment) if is_warm else None
         began = monotonic()
         with starting_on(slot.gpus, self._signals.is_requested):
             service = Service(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -15,7 +16,7 @@ from mixvllm.errors import ServerFailed, WorkloadFailed
 from mixvllm.server.processes import identify, is_alive
 from mixvllm.server.server import Server
 from mixvllm.sweep.point import Point
-from mixvllm.workload.bench.generator import LoadGenerator, generator_environment
+from mixvllm.workload.bench.generator import LoadGenerator, generator_environment, generator_wrapper
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.probe import probe
 from mixvllm.workload.repeat import measure_repeat
@@ -61,13 +62,18 @@ class Meter:
     def _generator(self, point: Point) -> LoadGenerator:
         environment = generator_environment(point.config, point.installation)
         is_warm = point.config.workload.uses_bench
-        key = json.dumps([is_warm, point.installation.python, sorted(environment.items())])
+        wrapper = generator_wrapper(point.config)
+        key = json.dumps(
+            [is_warm, point.installation.python, asdict(wrapper), sorted(environment.items())], default=str
+        )
         found = self._generators.get(key)
         if found is not None and not all(map(_is_alive, found.pids)):
             found.close()  # somebody killed it: what is measured next is not to fail of that
             found = None
         if found is None:
-            generator = LoadGenerator(point.installation, environment, self._log_folder, is_warm=is_warm)
+            generator = LoadGenerator(
+                point.installation, environment, self._log_folder, is_warm=is_warm, wrapper=wrapper
+            )
             found = self._generators[key] = self._kept.enter_context(generator)
         return found
 

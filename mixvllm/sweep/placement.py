@@ -68,7 +68,7 @@ def with_warm_starts(
 
     def is_warm(work: Work) -> bool:
         is_worth_it = num_alike[kinds[work.server_key]] > max(1, slots.num_at_once(work.num_gpus))
-        return mode == "on" or (mode == "auto" and is_worth_it)
+        return _is_local(records[work.server_key]) and (mode == "on" or (mode == "auto" and is_worth_it))
 
     return [replace(work, is_warm=is_warm(work)) for work in works]
 
@@ -76,3 +76,8 @@ def with_warm_starts(
 def _interpreter(record: Mapping[str, Any]) -> str:
     section = (record.get("config") or {}).get("server") or {}
     return json.dumps([section.get("python"), section.get("env")], sort_keys=True)
+
+
+def _is_local(record: Mapping[str, Any]) -> bool:
+    """Whether the server's interpreter can be forked: another runtime begins with a program that is no Python."""
+    return bool(((record.get("config") or {}).get("runtime") or {}).get("kind", "local") == "local")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixvllm.config.load.plan import Candidate, OpenGrid, open_grid
-from mixvllm.config.schema import ExperimentConfig
+from mixvllm.config.schema import ExperimentConfig, ServeConfig
 from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, EngineNotFound, Fault
 from mixvllm.sweep.draft import Draft
@@ -17,7 +17,7 @@ from mixvllm.sweep.faults import SharedFault, SharedFaults, shown_labels, words_
 from mixvllm.sweep.plan_lines import plan_lines
 from mixvllm.sweep.point import Freezer, Point, Surroundings, look_around
 from mixvllm.sweep.where import Where, parse_where
-from mixvllm.vllm.installation import Installation, find_installation
+from mixvllm.vllm.installation import Installation, installation_of
 
 _MAX_MERGED = 5
 
@@ -145,7 +145,7 @@ def make_plan(
     *,
     draft: Draft | None = None,
     say: Callable[[str], None] = lambda _line: None,
-    find: Callable[[str | None], Installation] = find_installation,
+    find: Callable[[ServeConfig], Installation] = installation_of,
 ) -> Plan:
     """Return the points that `overrides` span, in Hydra's sweep syntax; nothing is started or written.
 
@@ -154,7 +154,7 @@ def make_plan(
         config_dirs: the user's own folders.
         draft: takes the frozen points; None where they are only shown.
         say: told what takes long.
-        find: returns the vLLM of `server.python`.
+        find: returns the vLLM that serves a configuration.
 
     Raises:
         ConfigError: what holds for all points is wrong. Faults of single points are in the plan; see `Plan.check`.
@@ -222,7 +222,9 @@ class _Planner:
         try:
             return self.freezer.freeze(config, overrides)
         except EngineNotFound as error:
-            raise ConfigError([Fault("server.python", str(error), config.server.python)]) from error
+            kind = config.runtime.kind
+            key, value = ("server.python", config.server.python) if kind == "local" else ("runtime.kind", kind)
+            raise ConfigError([Fault(key, str(error), value)]) from error
 
     def _keep(self, candidate: Candidate, index: int, point: Point) -> None:
         config, content_hash = point.config, point.content_hash

@@ -10,19 +10,19 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mixvllm.config.schema import ExperimentConfig
+from mixvllm.config.schema import ExperimentConfig, ServeConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine.source import code_digest, git_state
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import ServerCommand, server_command
-from mixvllm.vllm.installation import Installation, find_installation
+from mixvllm.vllm.installation import Installation, asked_once, installation_of
 from mixvllm.workload.bench.options import check_bench_options
 
 _MAX_SERVERS = 256  # whose commands are kept; each takes a few KB
@@ -98,7 +98,7 @@ class Point:
             "schema": SCHEMA_VERSION,
             "overrides": self.overrides,
             "config": self.config.model_dump(mode="json"),
-            "argv": self.command.argv,
+            "argv": self.command.started_argv,
             "environment": self.command.environment,
             "api_key": self.config.server.key_source,
             "content_hash": self.content_hash,
@@ -141,14 +141,14 @@ class Freezer:
 
     Args:
         say: told what takes long.
-        find: returns the vLLM of `server.python`.
+        find: returns the vLLM that serves a configuration.
     """
 
     def __init__(
-        self, say: Callable[[str], None], find: Callable[[str | None], Installation] = find_installation
+        self, say: Callable[[str], None], find: Callable[[ServeConfig], Installation] = installation_of
     ) -> None:
         self._say = say
-        self._find = cache(find)
+        self._find = asked_once(find)
         self._servers: OrderedDict[str, _Server | tuple[Fault, ...]] = OrderedDict()
 
     def freeze(self, config: ExperimentConfig, overrides: tuple[str, ...]) -> Point:
@@ -158,9 +158,9 @@ class Freezer:
             ConfigError: its vLLM does not take an argument or a variable of it.
             EngineNotFound: there is no vLLM.
         """
-        installation = self._find(config.server.python)
+        installation = self._find(config)
         _check_workload(config, installation)
-        reaching = config.model_dump_json(include={"model", "inference", "server", "generation"})
+        reaching = config.model_dump_json(include={"model", "inference", "server", "runtime", "generation"})
         server = self._server(f"{config.generation_on_server}{reaching}", config, installation)
         return Point(config, overrides, installation, server.command, server.key)
 
@@ -196,7 +196,7 @@ def load_point_file(file: Path) -> Point:
     """
     record = json.loads(file.read_text(encoding="utf-8"))
     config = ExperimentConfig.model_validate(record["config"])
-    installation = find_installation(config.server.python)
+    installation = installation_of(config)
     return freeze(config, tuple(record["overrides"]), installation, lambda _line: None)
 
 
@@ -204,7 +204,7 @@ def _server_key(config: ExperimentConfig, installation: Installation) -> str:
     server = {"host": "", "port": "auto"}
     anywhere = config.model_copy(update={"server": config.server.model_copy(update=server)})
     command = server_command(anywhere, installation)
-    return _hash([command.argv, command.environment, installation.version])
+    return _hash([command.argv, command.environment, installation.version, config.runtime.model_dump()])
 
 
 def _hash(value: Any) -> str:

@@ -43,7 +43,8 @@ def build_vllm_command(
 
     Source: vLLM engine and front-end arguments, checked against the installed release in the engine tests.
     """
-    program = [config.server.python or python, "-m", module]
+    is_local = config.runtime.kind == "local"
+    program = [(config.server.python if is_local else config.runtime.python) or python, "-m", module]
     model = ["serve", config.model.name] if module == CLI_MODULE else ["--model", config.model.name]
     return [*program, *model, *_arguments(config, port, identity), *_extras(config, release)]
 

@@ -13,10 +13,8 @@ from typing import Any
 
 from mixvllm.vllm import dump_release
 from mixvllm.vllm.arguments import Release, read_release
-from mixvllm.vllm.installation import Installation
-
-SUPPORTED_RELEASE = "0.32.0"
-"""The release that the schema's typed keys are tested against."""
+from mixvllm.vllm.inside import run_inside
+from mixvllm.vllm.installation import SUPPORTED_RELEASE, Installation
 
 _SNAPSHOT = Path(__file__).parent / "data" / f"vllm-{SUPPORTED_RELEASE}.json"
 _DUMP_TIMEOUT_S = 300.0  # an import of vLLM from a cold network file system
@@ -57,9 +55,12 @@ def load_release(installation: Installation, cache_folder: Path, say: Callable[[
 
 def _fingerprint(installation: Installation) -> str:
     """Return what changes when the installation does: its interpreter, place and version, and when it was installed."""
-    metadata = Path(installation.location, "__init__.py")
+    metadata = Path(installation.location, "__init__.py")  # of an image there is none here: it is known as a whole
     changed = metadata.stat().st_mtime_ns if metadata.is_file() else 0
-    parts = (installation.python, installation.distribution, installation.version, installation.location, str(changed))
+    parts = (
+        *(installation.python, installation.distribution, installation.version, installation.location),
+        *(installation.kept_as, str(changed)),
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
@@ -71,11 +72,17 @@ def _read(kept: Path) -> Release | None:
 
 
 def _describe(installation: Installation) -> str | None:
-    command = [installation.python, dump_release.__file__]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_DUMP_TIMEOUT_S, check=True)
-        described: dict[str, Any] = json.loads(done.stdout)
+        printed = _dump(installation)
+        described: dict[str, Any] = json.loads(printed)
         read_release(described, is_snapshot=False)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
         return None
-    return done.stdout
+    return printed
+
+
+def _dump(installation: Installation) -> str:
+    if installation.runtime is not None:
+        return run_inside(installation.runtime, dump_release.__file__, _DUMP_TIMEOUT_S)
+    command = [installation.python, dump_release.__file__]
+    return subprocess.run(command, capture_output=True, text=True, timeout=_DUMP_TIMEOUT_S, check=True).stdout

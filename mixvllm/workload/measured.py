@@ -10,7 +10,7 @@ from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import WorkloadFailed
 from mixvllm.runs.files import write_json
 from mixvllm.server.service import Service
-from mixvllm.workload.bench.generator import LoadGenerator, generator_environment
+from mixvllm.workload.bench.generator import LoadGenerator, generator_environment, generator_wrapper
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.repeat import measure_repeat
 from mixvllm.workload.summary import summarize
@@ -31,7 +31,8 @@ def measure(config: ExperimentConfig, service: Service, should_stop: Callable[[]
     # A single measurement costs an import either way.
     is_warm = config.workload.uses_bench and (config.workload.repeats > 1 or config.workload.kind == "slo")
     done: list[Measurement] = []
-    with LoadGenerator(installation, environment, folder, is_warm=is_warm) as generator:
+    wrapper = generator_wrapper(config)
+    with LoadGenerator(installation, environment, folder, is_warm=is_warm, wrapper=wrapper) as generator:
         for repeat in range(config.workload.repeats):
             done.append(measure_repeat(config, server, generator, folder, repeat, should_stop))
             write_json(folder / f"repeat-{repeat}.json", done[-1].record())

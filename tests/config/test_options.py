@@ -15,13 +15,16 @@ from mixvllm.config.load.session import shipped_conf
 from mixvllm.config.schema import ExperimentConfig
 
 CONF = shipped_conf()
-GROUPS = ("model", "inference", "server", "generation", "workload")
+GROUPS = ("model", "inference", "server", "runtime", "generation", "workload")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 VARIANTS = [(group, option) for group, option in OPTIONS if option != "default"]
 EXPERIMENTS = [file.stem for file in sorted((CONF / "experiment").glob("*.yaml"))]
 
 NEEDED = {
     ("model", "default"): ["model.name=some/model"],
+    ("runtime", "modules"): ["runtime.modules=[vllm]"],
+    ("runtime", "apptainer"): ["runtime.image=/images/vllm.sif"],
+    ("runtime", "pyxis"): ["runtime.image=/images/vllm.sqsh"],
     ("workload", "command"): ["workload.command=ls"],
     ("workload", "slo"): ["workload.slo_metric_targets={p99_ttft_ms: 200}"],
 }

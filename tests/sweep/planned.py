@@ -20,7 +20,7 @@ BASE = ("workload=probe", "model=default", "model.name=some/model")
 
 def plan_of(*overrides: str, draft: Draft | None = None) -> Plan:
     """Return the plan of a grid over a small model, for a vLLM that is nowhere."""
-    return make_plan([*BASE, *overrides], draft=draft, find=lambda _python: INSTALLATION)
+    return make_plan([*BASE, *overrides], draft=draft, find=lambda _config: INSTALLATION)
 
 
 def planned_folder(output_dir: Path, *overrides: str, name: str = "mine") -> tuple[Plan, SweepFolder]:

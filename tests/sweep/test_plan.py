@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import ConfigError, EngineNotFound
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.plan import Plan, make_plan
@@ -191,9 +192,9 @@ def test_a_sweep_of_servers_that_serve_until_stopped_is_refused() -> None:
 
 
 def test_where_there_is_no_vllm_each_point_says_so() -> None:
-    def find(python: str | None) -> Installation:
-        if python:
-            raise EngineNotFound(f"vLLM is not installed in {python}")
+    def find(config: ServeConfig) -> Installation:
+        if config.server.python:
+            raise EngineNotFound(f"vLLM is not installed in {config.server.python}")
         return INSTALLATION
 
     plan = make_plan([*BASE, "server.python=/nowhere,null"], find=find)
@@ -224,7 +225,7 @@ def test_the_lines_of_a_plan_are_as_recorded(width: int) -> None:
 
 
 def test_a_point_is_written_frozen_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixvllm.sweep.point.find_installation", lambda _python: INSTALLATION)
+    monkeypatch.setattr("mixvllm.sweep.point.installation_of", lambda _config: INSTALLATION)
     plan, folder = planned_folder(tmp_path, "inference.max_num_seqs=8,16", "server.python=" + sys.executable)
     point = plan.points[1]
 

@@ -4,6 +4,7 @@ from mixvllm.config.schema.experiment import ExperimentConfig, ServeConfig
 from mixvllm.config.schema.generation import GenerationDefaultsConfig
 from mixvllm.config.schema.inference import InferenceConfig
 from mixvllm.config.schema.model import ModelConfig
+from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.config.schema.server import ServerConfig
 from mixvllm.config.schema.workload import WorkloadConfig
 
@@ -12,6 +13,7 @@ __all__ = [
     "GenerationDefaultsConfig",
     "InferenceConfig",
     "ModelConfig",
+    "RuntimeConfig",
     "ServeConfig",
     "ServerConfig",
     "WorkloadConfig",

@@ -11,6 +11,7 @@ from mixvllm.config.schema.fields import Section
 from mixvllm.config.schema.generation import GenerationDefaultsConfig
 from mixvllm.config.schema.inference import InferenceConfig
 from mixvllm.config.schema.model import ModelConfig
+from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.config.schema.server import ServerConfig
 from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.config.schema.workload import WorkloadConfig
@@ -28,6 +29,7 @@ class ServeConfig(Section):
     model: ModelConfig
     inference: InferenceConfig = Field(default_factory=InferenceConfig)
     server: ServerConfig = Field(default_factory=ServerConfig)
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
     generation: Annotated[
         GenerationDefaultsConfig, Field(validation_alias=AliasChoices("generation", "generation_defaults"))
     ] = Field(default_factory=GenerationDefaultsConfig)
@@ -54,7 +56,7 @@ class ServeConfig(Section):
 
     @model_validator(mode="after")
     def _values_go_together(self) -> Self:
-        rules.check(self.model, self.inference, self.server)
+        rules.check(self.model, self.inference, self.server, self.runtime)
         return self
 
 

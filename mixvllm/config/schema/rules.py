@@ -10,6 +10,7 @@ from mixvllm.config.schema.fields import human_int_value
 from mixvllm.config.schema.generation import GenerationDefaultsConfig
 from mixvllm.config.schema.inference import InferenceConfig
 from mixvllm.config.schema.model import ModelConfig
+from mixvllm.config.schema.runtime import RuntimeConfig, runtime_faults
 from mixvllm.config.schema.server import ServerConfig, is_secret_name
 from mixvllm.config.schema.workload import WorkloadConfig
 from mixvllm.config.schema.workload_rules import workload_faults
@@ -26,7 +27,7 @@ class RuleViolations(ValueError):
         super().__init__("; ".join(str(fault) for fault in faults))
 
 
-def check(model: ModelConfig, inference: InferenceConfig, server: ServerConfig) -> None:
+def check(model: ModelConfig, inference: InferenceConfig, server: ServerConfig, runtime: RuntimeConfig) -> None:
     """Raise `RuleViolations` with every rule that the values of one server break."""
     _raise_if_any(
         chain(
@@ -40,6 +41,7 @@ def check(model: ModelConfig, inference: InferenceConfig, server: ServerConfig) 
             _tool_choice_has_a_parser(model),
             _open_hosts_have_a_key(server),
             _environment_is_public(server),
+            runtime_faults(runtime, model, inference, server),
         )
     )
 

@@ -13,6 +13,7 @@ from mixvllm.machine.preflight.devices import check_devices, serving_gpus
 from mixvllm.machine.preflight.engine import check_engine
 from mixvllm.machine.preflight.limits import check_limits
 from mixvllm.machine.preflight.nodes import check_nodes
+from mixvllm.machine.preflight.runtime import check_runtime
 from mixvllm.machine.preflight.weights import check_weights, model_folder
 
 
@@ -39,6 +40,7 @@ def run_preflight(
     if is_serving:
         info = GpuInfo(tuple(replace(gpu, free_memory_gib=gpu.total_memory_gib, processes=()) for gpu in info.gpus))
     return [
+        *check_runtime(config),
         *check_engine(config, version, python),
         *check_advisories(config, version),
         *check_nodes(config, environment),

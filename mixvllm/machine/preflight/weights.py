@@ -9,6 +9,7 @@ from pathlib import Path
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine import GIB
 from mixvllm.machine.preflight.check import Check, error, ok, warning
+from mixvllm.runtime.mounts import host_path
 
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -16,12 +17,14 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 def model_folder(config: ServeConfig, environment: Mapping[str, str]) -> Path | None:
     """Return the folder that holds the model here: its path, or its newest snapshot in the hub's cache; else None."""
-    local = Path(config.model.name).expanduser()
+    local = Path(host_path(config.runtime, config.model.name)).expanduser()
     if local.is_dir():
         return local
     if config.model.is_local:
         return None
-    repository = hub_cache(environment) / f"models--{config.model.name.replace('/', '--')}"
+    repository = (
+        Path(host_path(config.runtime, str(hub_cache(environment)))) / f"models--{config.model.name.replace('/', '--')}"
+    )
     revision = repository / "refs" / (config.model.revision or "main")
     commit = revision.read_text(encoding="utf-8").strip() if revision.is_file() else config.model.revision or ""
     snapshot = repository / "snapshots" / commit
@@ -43,6 +46,9 @@ def check_weights(config: ServeConfig, environment: Mapping[str, str]) -> Iterat
         yield _check_folder(folder)
     elif config.model.recipe is not None:
         yield ok("weights", f"made on this machine at the start, in {config.model.name}")
+    elif config.model.is_local and config.runtime.is_container:
+        words = f"no folder {config.model.name} on this machine, and no mount has it: it has to be in the image"
+        yield warning("weights", words, f"runtime.mounts=[/folder/here:{config.model.name}:ro]")
     elif config.model.is_local:
         yield error("weights", f"no folder {config.model.name}", "model.name=/path/to/the/model, or a hub id")
     elif environment.get("HF_HUB_OFFLINE", "0") not in ("", "0"):

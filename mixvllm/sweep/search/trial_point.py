@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mixvllm.config.load.plan import open_grid
+from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.sweep.draft import Draft
@@ -17,7 +17,7 @@ from mixvllm.sweep.results import rows_of
 from mixvllm.sweep.search.space import Picks, Space
 from mixvllm.sweep.search.study import Trial
 from mixvllm.sweep.sweep_folder import SweepFolder
-from mixvllm.vllm.installation import Installation, find_installation
+from mixvllm.vllm.installation import Installation, asked_once, installation_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Planner:
         space: that they are chosen from.
         config_dirs: the user's own folders.
         say: told what takes long.
-        find: returns the vLLM of `server.python`.
+        find: returns the vLLM that serves a configuration.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Planner:
         space: Space,
         config_dirs: Sequence[str | Path],
         say: Callable[[str], None],
-        find: Callable[[str | None], Installation] = find_installation,
+        find: Callable[[ServeConfig], Installation] = installation_of,
     ) -> None:
         self.space = space
         self._config_dirs = config_dirs
         self._say = say
-        self._find = cache(find)
+        self._find = asked_once(find)
 
     def asked(self) -> Asked:
         """Return what holds for all trials.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,8 @@ from typing import Self
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import Interrupted
 from mixvllm.machine.folders import cache_folder
+from mixvllm.runtime.mounts import Mount
+from mixvllm.runtime.wrapper import Wrapper
 from mixvllm.vllm.command import CLI_MODULE
 from mixvllm.vllm.environment import API_KEY_VARIABLE, build_environment
 from mixvllm.vllm.installation import Installation, complete_metadata
@@ -19,6 +22,7 @@ from mixvllm.workload.programs import Ended, ProgramRunner, cold_runner
 
 _WARM_LIMIT_S = 300.0  # an import of vLLM from a cold network file system
 _COLD_LIMIT_S = 30.0
+_ELSEWHERE = "its vLLM is in another runtime"
 
 
 class LoadGenerator:
@@ -32,19 +36,27 @@ class LoadGenerator:
         environment: of the process; see `generator_environment`.
         log_folder: where it writes `load-generator.log`.
         is_warm: False starts each run cold.
+        wrapper: what runs are wrapped in; those of another runtime than `local` start cold.
     """
 
     def __init__(
-        self, installation: Installation, environment: Mapping[str, str], log_folder: Path, *, is_warm: bool = True
+        self,
+        installation: Installation,
+        environment: Mapping[str, str],
+        log_folder: Path,
+        *,
+        is_warm: bool = True,
+        wrapper: Wrapper | None = None,
     ) -> None:
         self._installation = installation
+        self._wrapper = None if wrapper is None or wrapper.runtime.kind == "local" else wrapper
         self.environment = dict(environment)
         self._log = log_folder / "load-generator.log"
-        self._wants_warm = is_warm
+        self._wants_warm = is_warm and self._wrapper is None
         self._warm: ProgramRunner | None = None
         self._cold: ProgramRunner | None = None
         self._is_checked = False
-        self.cold_reason: str | None = None if is_warm else "was not asked for"
+        self.cold_reason: str | None = None if self._wants_warm else "was not asked for" if not is_warm else _ELSEWHERE
         """Why runs start cold; None while they do not."""
 
     def __enter__(self) -> Self:
@@ -94,7 +106,11 @@ class LoadGenerator:
         if warm is not None:
             return warm.run(argv, whole, log, timeout_s, should_stop)
         program = [self._installation.python, "-m", CLI_MODULE, "bench", "serve", *argv]
-        return self.run_program(program, log, timeout_s, should_stop, environment=environment)
+        if self._wrapper is None:
+            return self.run_program(program, log, timeout_s, should_stop, environment=environment)
+        folder = Mount(str(log.parent.absolute()), str(log.parent.absolute()))
+        wrapped = self._wrapper.program(program, whole, mounts=[folder], variables=[CLIENT_KEY_VARIABLE])
+        return self._run_cold(wrapped.argv, log, timeout_s, should_stop, wrapped.environment)
 
     def run_program(
         self,
@@ -106,10 +122,20 @@ class LoadGenerator:
         environment: Mapping[str, str] | None = None,
     ) -> Ended:
         """Run any program, as `run` does; `argv` begins with it."""
+        return self._run_cold(argv, log, timeout_s, should_stop, {**self.environment, **(environment or {})})
+
+    def _run_cold(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        timeout_s: float | None,
+        should_stop: Callable[[], bool],
+        environment: Mapping[str, str],
+    ) -> Ended:
         if self._cold is None:
             self._cold = cold_runner(self._log)
             self._cold.wait_ready(_COLD_LIMIT_S, should_stop)
-        whole = {"PATH": os.defpath, "PYTHONUNBUFFERED": "1", **self.environment, **(environment or {})}
+        whole = {"PATH": os.defpath, "PYTHONUNBUFFERED": "1", **environment}
         return self._cold.run(argv, whole, log, timeout_s, should_stop)
 
     def _warm_runner(self, should_stop: Callable[[], bool]) -> ProgramRunner | None:
@@ -130,6 +156,15 @@ def generator_environment(config: ExperimentConfig, installation: Installation) 
     metadata = complete_metadata(installation, cache_folder())
     own = build_environment(config, os.environ, str(metadata) if metadata else None)
     return without_keys({**os.environ, **own})
+
+
+def generator_wrapper(config: ExperimentConfig) -> Wrapper:
+    """Return what `vllm bench serve` is wrapped in: what the server is, with the dataset in view."""
+    wrapper = Wrapper.of(config, cache_folder())
+    path = config.workload.dataset_path or ""
+    if not (config.runtime.is_container and path.startswith("/") and Path(path).exists()):
+        return wrapper
+    return replace(wrapper, mounts=(*wrapper.mounts, Mount(path, path, is_read_only=True)))
 
 
 def without_keys(environment: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from mixvllm.config.schema import ExperimentConfig
 from mixvllm.config.schema.workload import BENCH_OPTION, WorkloadConfig
 from mixvllm.errors import Fault
 from mixvllm.vllm.arguments import Argument, Release, read_release
-from mixvllm.vllm.release import SUPPORTED_RELEASE
+from mixvllm.vllm.installation import SUPPORTED_RELEASE
 
 _SNAPSHOT = Path(__file__).parent / "data" / f"vllm-bench-{SUPPORTED_RELEASE}.json"
 

@@ -1,0 +1,22 @@
+"""The runtime: is there on this machine what the engine's command is wrapped in?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from mixvllm.config.schema import ServeConfig
+from mixvllm.machine.preflight.check import Check, error, ok
+from mixvllm.runtime.lacks import find_lacks
+
+
+def check_runtime(config: ServeConfig) -> Iterator[Check]:
+    """Yield what is to be said of the runtime; nothing of a local one, which was asked for its vLLM before."""
+    runtime = config.runtime
+    if runtime.kind == "local":
+        return
+    lacks = find_lacks(runtime, os.environ)
+    for lack in lacks:
+        yield error("runtime", lack.finding, lack.mend)
+    if not lacks:
+        yield ok("runtime", f"{runtime.kind}: {runtime.image or ', '.join(runtime.modules)}")
