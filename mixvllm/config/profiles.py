@@ -37,7 +37,7 @@ SHORT_NAMES = {
 
 
 def load_yaml_config(path: str | Path) -> ServeConfig:
-    """Return the server that the YAML file at `path` describes: sections `model`, `inference`, `server`, `runtime`, `generation`.
+    """Return the server that the YAML file at `path` describes, in the sections of `ServeConfig`.
 
     Raises:
         ConfigError: the file cannot be read, is no mapping, holds a key twice, or a value is wrong.

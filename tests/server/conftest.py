@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mixvllm import ModelConfig, ServeConfig, Server, ServerConfig, start_server
+from mixvllm.config.schema import RuntimeConfig
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event
 from mixvllm.server.limits import StopLimits
@@ -57,8 +58,21 @@ def is_alive(pid: int) -> bool:
 Start = Callable[..., Started]
 
 
+Place = Callable[..., dict[str, Any]]
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def place() -> Place:
+    """Return a function that makes an interpreter with the fake in a folder, and the sections that name it."""
+
+    def make(folder: Path, **script: Any) -> dict[str, Any]:
+        return {"server": {"python": str(make_interpreter(folder, **script))}}
+
+    return make
+
+
+@pytest.fixture
+def start(tmp_path: Path, place: Place) -> Iterator[Start]:
     """Return a function that starts a server of the fake: `server` are keys of the section, the rest of the script."""
     started: list[Started] = []
 
@@ -71,12 +85,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         number = len(started)
         pids_file = tmp_path / f"pids-{number}"
         script = {"phase_s": 0.005, "pids_file": str(pids_file), **script}
-        python = make_interpreter(tmp_path / f"python-{number}", **script)
+        sections = place(tmp_path / f"python-{number}", **script)
+        own = {"drain_timeout_s": 2, "ready_timeout_s": 10, **sections.get("server", {}), **(server or {})}
         config = ServeConfig(
             model=ModelConfig(**{"name": "some/model", **(model or {})}),
-            server=ServerConfig(
-                **{"python": str(python), "drain_timeout_s": 2, "ready_timeout_s": 10, **(server or {})}
-            ),
+            server=ServerConfig(**own),
+            runtime=RuntimeConfig(**sections.get("runtime", {})),
         )
         folder, events = RunFolder.create(tmp_path / "outputs"), []
         running = start_server(config, folder=folder, observers=[events.append, observer], stop_limits=QUICK)
