@@ -59,6 +59,11 @@ def _of_pyxis(runtime: RuntimeConfig, environment: Mapping[str, str]) -> Iterato
             "runtime.kind=pyxis runs by srun inside a job of Slurm, and this is none",
             "submit=slurm, --multirun hydra/launcher=slurm, or salloc before",
         )
+    elif not environment.get("SLURMD_NODENAME"):
+        yield Lack(
+            f"this is not a node of job {environment['SLURM_JOB_ID']}, so that the server would run elsewhere",
+            "submit=slurm, or srun --pty bash in the job before",
+        )
     elif shutil.which("srun", path=environment.get("PATH")) is None:
         yield Lack("srun is not on the PATH", "module load slurm in your shell")
     if str(runtime.image).startswith("/"):

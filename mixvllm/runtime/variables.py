@@ -20,7 +20,10 @@ _ENGINE = (
 )
 _OF_SRUN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "SLURM*", "SRUN_*", "ENROOT_*", "PYXIS_*", "XDG_*")
 """What srun and enroot read. pyxis gives the engine all that srun has, where the image has no other value."""
-_OF_OUTER_STEP = ("SLURM_STEP", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_CPU_BIND", "SLURM_DISTRIBUTION")
+_OF_OUTER_STEP = (
+    *("SLURM_STEP", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_CPU_BIND", "SLURM_DISTRIBUTION"),
+    *("SLURM_MEM_", "SLURM_TRES_"),
+)
 _PREFIXES = {"singularity": "SINGULARITYENV_"}
 
 

@@ -11,7 +11,7 @@ from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.runtime import inside, step
 from mixvllm.runtime.modules import modules_argv
-from mixvllm.runtime.mounts import Mount, folder_mounts, named_mounts, needed_mounts
+from mixvllm.runtime.mounts import PATH_VARIABLES, Mount, folder_mounts, named_mounts, needed_mounts
 from mixvllm.runtime.variables import apptainer_environment, apptainer_prefix, engine_variables, srun_environment
 
 _HOME_INSIDE = "/mixvllm/home"
@@ -100,14 +100,15 @@ class Wrapper:
             return Wrapped(tuple(argv), dict(environment))
         if self.runtime.kind == "modules":
             return Wrapped(tuple(modules_argv(self.runtime, argv, environment)), dict(environment))
-        own = engine_variables({**self._caches(environment), **environment}, (*self.variables, *variables))
+        own = self._inside(environment, variables)
         own["PYTHONNOUSERSITE"] = "1"  # packages of your home are for another Python
         known = [*self.mounts, *mounts]
         seen = _distinct([*known, *folder_mounts(own, known)])
         if self.runtime.kind == "apptainer":
             outer = apptainer_environment(environment, own, self.runtime.program)
             return Wrapped((*self._apptainer(seen), *argv), outer)
-        return Wrapped((*self._srun(seen, own), *argv), srun_environment(environment, own))
+        outer = srun_environment(environment, own)
+        return Wrapped((*self._srun(seen, own, environment), *argv), outer)
 
     def make_folders(self, environment: Mapping[str, str]) -> None:
         """Make what the engine finds mounted and may not be there yet."""
@@ -115,10 +116,15 @@ class Wrapper:
             return
         if self.runtime.kind == "apptainer" and not self.runtime.mount_home:
             Path(self.caches, "home").mkdir(parents=True, exist_ok=True)
-        own = engine_variables({**self._caches(environment), **environment}, self.variables)
+        own = self._inside(environment)
         for mount in folder_mounts(own, self.mounts):
             if mount.source != own.get("TMPDIR"):
                 Path(mount.source).mkdir(parents=True, exist_ok=True)
+
+    def _inside(self, environment: Mapping[str, str], variables: Iterable[str] = ()) -> dict[str, str]:
+        """Return the variables inside. Where nothing is kept, as for a question, no folder is named either."""
+        own = engine_variables({**self._caches(environment), **environment}, (*self.variables, *variables))
+        return {name: value for name, value in own.items() if self.caches or name not in PATH_VARIABLES}
 
     def _caches(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return where caches are that the environment does not name. Source of the first: huggingface_hub."""
@@ -142,11 +148,14 @@ class Wrapper:
             gpu = "nvidia" if _NVIDIA.exists() else "amd" if _AMD.exists() else "none"
         return {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(gpu, [])
 
-    def _srun(self, mounts: Iterable[Mount], variables: Mapping[str, str]) -> list[str]:
-        runtime = self.runtime
+    def _srun(self, mounts: Iterable[Mount], variables: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+        """Return an srun that runs one task beside this process, with all cores and GPUs of the job on its node."""
+        runtime, node, cores = self.runtime, environment.get("SLURMD_NODENAME"), environment.get("SLURM_CPUS_PER_TASK")
         words = ",".join(mount.text for mount in mounts)
         return [
-            *("srun", "--overlap", "--nodes=1", "--ntasks=1", "--export=ALL"),
+            *("srun", "--overlap", "--nodes=1", "--ntasks=1", "--mem=0", "--export=ALL"),
+            *([f"--nodelist={node}"] if node else []),
+            *([f"--cpus-per-task={cores}"] if cores else []),
             f"--container-image={runtime.image}",
             "--container-mount-home" if runtime.mount_home else "--no-container-mount-home",
             *([f"--container-mounts={words}"] if words else []),

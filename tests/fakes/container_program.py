@@ -15,7 +15,7 @@ APPTAINER_FLAGS = ("--cleanenv", "-e", "--nv", "--rocm", "--no-home", "--contain
 PYXIS_VALUES = ("--container-image", "--container-mounts", "--container-env")
 PYXIS_FLAGS = ("--container-mount-home", "--no-container-mount-home", "--container-writable", "--container-readonly")
 SRUN_FLAGS = ("--overlap",)
-SRUN_VALUES = ("--nodes", "--ntasks", "--export", "--cpus-per-task", "--relative", "--mpi")
+SRUN_VALUES = ("--nodes", "--ntasks", "--export", "--cpus-per-task", "--nodelist", "--mem", "--mpi")
 
 
 def refuse(words: str) -> None:
@@ -121,6 +121,9 @@ def apptainer(program: Path, words: list[str]) -> int:
 
 
 def srun(program: Path, words: list[str]) -> int:
+    real = os.environ.get("PYXIS_REAL_SRUN")
+    if real is not None and not any(word.startswith("--container-") for word in words):
+        return run([real, *words], dict(os.environ))
     options, own, command = parse_srun(words)
     image = options["--container-image"][0]
     if image.startswith("/") and not Path(image).exists():
@@ -131,7 +134,6 @@ def srun(program: Path, words: list[str]) -> int:
     environment |= {name: os.environ[name] for name in names if name in os.environ}
     note(program, options=options, image=image, command=command, environment=environment)
     argv = [seen(word, mounts, image) for word in command]
-    real = os.environ.get("PYXIS_REAL_SRUN")
     if real is not None:
         argv, environment["PATH"] = [real, *own, *argv], f"{image}/bin:{os.environ['PATH']}"
     return run(argv, environment)

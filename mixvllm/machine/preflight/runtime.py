@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine.preflight.check import Check, error, ok
 from mixvllm.runtime.lacks import find_lacks
+from mixvllm.runtime.mounts import named_mounts, needed_mounts
 
 
 def check_runtime(config: ServeConfig) -> Iterator[Check]:
@@ -19,4 +20,6 @@ def check_runtime(config: ServeConfig) -> Iterator[Check]:
     for lack in lacks:
         yield error("runtime", lack.finding, lack.mend)
     if not lacks:
-        yield ok("runtime", f"{runtime.kind}: {runtime.image or ', '.join(runtime.modules)}")
+        mounted = ", ".join(mount.text for mount in (*named_mounts(runtime), *needed_mounts(config)))
+        sees = f"; of this machine it sees {mounted}, and caches" if runtime.is_container and mounted else ""
+        yield ok("runtime", f"{runtime.kind}: {runtime.image or ', '.join(runtime.modules)}{sees}")
