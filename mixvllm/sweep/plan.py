@@ -48,6 +48,7 @@ class PlannedPoint:
         model: name of its weights.
         shape: of its server.
         num_repeats: how often it is measured.
+        runtime: kind of what its server is wrapped in.
     """
 
     index: int
@@ -58,6 +59,7 @@ class PlannedPoint:
     model: str
     shape: Shape
     num_repeats: int
+    runtime: str = "local"
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ class _Planner:
             config.model.name,
             _shape(config.inference.nnodes, config.num_gpus),
             getattr(config.workload, "repeats", 1),
+            config.runtime.kind,
         )
         self._write(point, candidate.labels)
 

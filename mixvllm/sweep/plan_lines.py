@@ -46,6 +46,8 @@ def _servers(plan: Plan, width: int) -> Iterator[str]:
 def _title(number: int, group: Group, plan: Plan) -> str:
     nodes = f" on {group.shape.num_nodes} nodes" if group.shape.num_nodes > 1 else ""
     shared = f"{counted(len(group.points), 'point')}, {counted(group.shape.num_gpus, 'GPU')}{nodes}"
+    runtime = group.points[0].runtime
+    shared += "" if runtime == "local" else f", started cold by {runtime}"
     return f"server {number} of {plan.num_servers}: {group.points[0].model}, {shared}  {group.server_key}"
 
 

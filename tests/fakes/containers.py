@@ -6,6 +6,7 @@ the real ones would: of the environment, and of the file system, as far as the w
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,3 +32,38 @@ def make_program(folder: Path, name: str) -> Path:
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {_PROGRAM} {program} "$@"\n')
     program.chmod(0o755)
     return program
+
+
+def make_release(image: Path, version: str, flags: list[str]) -> Path:
+    """Return an unpacked image whose `vllm` has this version, and takes these flags; made anew where it is there."""
+    site = image / "site"
+    texts = {
+        f"vllm-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n",
+        "vllm/__init__.py": f"__version__ = {version!r}\n",
+        "vllm/envs.py": "environment_variables = {'VLLM_HOST_IP': None, 'VLLM_API_KEY': None}\n",
+        "vllm/utils/__init__.py": "",
+        "vllm/utils/argparse_utils.py": "from argparse import ArgumentParser as FlexibleArgumentParser\n",
+        "vllm/entrypoints/__init__.py": "",
+        "vllm/entrypoints/cli/__init__.py": "",
+        "vllm/entrypoints/cli/main.py": "",
+        "vllm/entrypoints/launchers/__init__.py": "",
+        "vllm/entrypoints/launchers/cli_args.py": _PARSER.format(flags=[*_TYPED, *flags]),
+    }
+    for name, text in texts.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    python = image / "bin" / "python3"
+    python.parent.mkdir(exist_ok=True)
+    python.write_text(f'#!/bin/sh\nPYTHONDONTWRITEBYTECODE=1 PYTHONPATH={site} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    os.utime(image)
+    return image
+
+
+_TYPED = ("--host", "--port", "--served-model-name", "--disable-access-log-for-endpoints", "--shutdown-timeout")
+_PARSER = """\
+def make_arg_parser(parser):
+    for flag in {flags}:
+        parser.add_argument(flag)
+    return parser
+"""

@@ -108,6 +108,7 @@ class LoadGenerator:
         program = [self._installation.python, "-m", CLI_MODULE, "bench", "serve", *argv]
         if self._wrapper is None:
             return self.run_program(program, log, timeout_s, should_stop, environment=environment)
+        self._wrapper.make_folders(whole)
         folder = Mount(str(log.parent.absolute()), str(log.parent.absolute()))
         wrapped = self._wrapper.program(program, whole, mounts=[folder], variables=[CLIENT_KEY_VARIABLE])
         return self._run_cold(wrapped.argv, log, timeout_s, should_stop, wrapped.environment)
