@@ -55,6 +55,14 @@ def paths(**sections: Any) -> list[str]:
         ("model", {"name": "--trust-remote-code"}, "model.name"),
         ("model", {"nmae": "x"}, "model.nmae"),
         ("workload", {"kind": "nothing"}, "workload.kind"),
+        ("runtime", {"kind": "docker"}, "runtime.kind"),
+        ("runtime", {"kind": "apptainer"}, "runtime.image"),
+        ("runtime", {"kind": "modules"}, "runtime.modules"),
+        ("runtime", {"image": "/i"}, "runtime.image"),
+        ("runtime", {"python": "python3"}, "runtime.python"),
+        ("runtime", {"kind": "apptainer", "image": "docker://vllm/vllm-openai"}, "runtime.image"),
+        ("runtime", {"kind": "apptainer", "image": "/i", "modules": ["gcc"]}, "runtime.modules"),
+        ("runtime", {"kind": "pyxis", "image": "/i", "program": "singularity"}, "runtime.program"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_at_its_key(section: str, value: dict[str, Any], path: str) -> None:
@@ -76,6 +84,25 @@ def test_a_value_out_of_bounds_is_refused_at_its_key(section: str, value: dict[s
 )
 def test_a_value_within_bounds_is_accepted(sections: dict[str, Any]) -> None:
     assert faults(**sections) == []
+
+
+@pytest.mark.parametrize("mount", ["data:/m", "/a:b", "/a:/b:rx", "/a,/b", ""])
+def test_a_mount_is_two_whole_paths(mount: str) -> None:
+    (path,) = paths(runtime={"kind": "apptainer", "image": "/i", "mounts": [mount]})
+
+    assert path.startswith("runtime.mounts")
+
+
+@pytest.mark.parametrize(
+    ("sections", "path"),
+    [
+        ({"server": {"python": "/opt/python"}}, "server.python"),
+        ({"model": {"name": "./model"}}, "model.name"),
+        ({"inference": {"nnodes": 2, "tensor_parallel_size": 2}}, "inference.nnodes"),
+    ],
+)
+def test_what_a_container_cannot_have_is_refused(sections: dict[str, Any], path: str) -> None:
+    assert paths(runtime={"kind": "apptainer", "image": "/i"}, **sections) == [path]
 
 
 def test_all_faults_are_reported_not_the_first() -> None:
