@@ -152,15 +152,15 @@ def _repeat_row(point: PlannedPoint, record: Mapping[str, Any]) -> Row:
         "server_run": record.get("server_run"),
         **{f"version.{name}": text for name, text in (record.get("versions") or {}).items()},
     }
-    return {**row, **(_metrics(record, point) if record["verdict"] == "ok" else {})}
+    return {**row, **(metrics_of(record, point.labels) if record["verdict"] == "ok" else {})}
 
 
-def _metrics(record: Mapping[str, Any], point: PlannedPoint) -> Row:
+def metrics_of(record: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a record; those of the server, and those named like another column, with a prefix."""
     found = {name: value for name, value in (record.get("metrics") or {}).items() if _is_number(value)}
     server = {f"server.{name}": value for name, value in (record.get("server_metrics") or {}).items()}
     found |= {name: value for name, value in server.items() if _is_number(value)}
-    taken = {*_FIXED, *point.labels}
+    taken = {*_FIXED, *labels}
     is_taken = {name: name in taken or name.endswith(_OF_MEAN) for name in found}
     return {f"metric.{name}" if is_taken[name] else name: float(value) for name, value in found.items()}
 
@@ -175,8 +175,8 @@ def _summary_row(point: PlannedPoint, repeats: Sequence[Row]) -> Row:
     return {
         **_common(point),
         "row": "summary",
-        "verdict": _verdict(repeats),
-        "reason": _reason(repeats, good),
+        "verdict": verdict_of(repeats),
+        "reason": reason_of(repeats, good),
         "num_ok": len(good),
         "start_kind": _joined(row["start_kind"] for row in repeats),
         "start_ready_s": sum(ready) / len(ready) if ready else None,
@@ -185,13 +185,13 @@ def _summary_row(point: PlannedPoint, repeats: Sequence[Row]) -> Row:
     }
 
 
-def _verdict(repeats: Sequence[Row]) -> str:
+def verdict_of(repeats: Sequence[Mapping[str, Any]]) -> str:
     """Return the best verdict that a repeat has: `ok` before `invalid` before `failed`."""
     found = {row["verdict"] for row in repeats}
     return next((verdict for verdict in ("ok", "invalid", "failed") if verdict in found), MISSING)
 
 
-def _reason(repeats: Sequence[Row], good: Sequence[Row]) -> str | None:
+def reason_of(repeats: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]]) -> str | None:
     """Return what there is to know of a point before its numbers are used."""
     if not repeats:
         return "not measured yet"
@@ -207,7 +207,7 @@ def _reason(repeats: Sequence[Row], good: Sequence[Row]) -> str | None:
     return "; ".join(parts) or None
 
 
-def _version_columns(rows: Sequence[Row]) -> list[str]:
+def _version_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({name for row in rows for name in row if name.startswith("version.")})
 
 
