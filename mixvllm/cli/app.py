@@ -10,6 +10,7 @@ import typer
 
 from mixvllm.cli.exits import exit_code_of
 from mixvllm.cli.fleet.commands import COMMANDS
+from mixvllm.cli.report import report
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -30,7 +31,7 @@ def launch(
     raise typer.Exit(launch_main(overrides or []))
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, report):
     app.command()(command)
 
 

@@ -16,6 +16,9 @@ from mixvllm.sweep.statistics import Summary, summarize
 _NOT_COMPARED = ("sweep", "output_dir", "preflight", "detach", "submit", "dry_run")
 """Sections of a configuration that say nothing of what is measured."""
 
+_NOT_TOLD_APART = ("server.sample_period_s", "workload.repeats", "workload.timeout_s")
+"""Keys likewise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
@@ -135,7 +138,7 @@ class StudyPoint:
     @property
     def command(self) -> str:
         """What measures this point again, for a shell; empty where it is not known."""
-        return shlex.join([*self.source.program, *_kept(self.overrides)]) if self.overrides else ""
+        return shlex.join([*self.source.program, *measured_overrides(self)]) if self.overrides else ""
 
     def values(self, metric: str) -> tuple[float, ...]:
         """Return the values of `metric` in all repeats that are ok and have it, shape (n,)."""
@@ -237,7 +240,7 @@ def varying_keys(points: Sequence[StudyPoint]) -> list[str]:
         leaves = [dict(_leaves(value, section)) for value in distinct.values()]
         for key in dict.fromkeys(key for one in leaves for key in one):
             first = leaves[0].get(key)
-            if any(one.get(key) != first for one in leaves[1:]):
+            if key not in _NOT_TOLD_APART and any(one.get(key) != first for one in leaves[1:]):
                 found[key] = None
     return list(found)
 
@@ -250,7 +253,7 @@ def _leaves(value: Any, path: str) -> Iterable[tuple[str, Any]]:
         yield from _leaves(below, f"{path}.{name}" if path else str(name))
 
 
-def _kept(overrides: Iterable[str]) -> list[str]:
-    """Return what makes the point what it is, without what belongs to the sweep."""
+def measured_overrides(point: StudyPoint) -> list[str]:
+    """Return the overrides that make `point` what it is, without those that belong to its sweep."""
     others = ("sweep.", "hydra.", "hydra/", "output_dir=")
-    return [text for text in overrides if not text.lstrip("+~").startswith(others)]
+    return [text for text in point.overrides if not text.lstrip("+~").startswith(others)]

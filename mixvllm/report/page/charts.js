@@ -1,0 +1,233 @@
+const PALETTE = ["#3b78c9", "#d9772b", "#2f9e63", "#c0508f", "#7b61c9", "#9a7b1f", "#1f9aa8", "#c94b4b", "#6b7a8a", "#5f9e2f"];
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down"];
+const MAX_WITH_INTERVALS = 400;
+const MAX_SVG = 1500;
+const hasWebGl = Boolean(document.createElement("canvas").getContext("webgl"));
+const kindFor = (count) => (count > MAX_SVG && hasWebGl ? "scattergl" : "scatter");
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** Returns a text that Plotly shows as it is: it takes some markup for its own. */
+const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+function layoutOf(more) {
+  const ink = color("--ink");
+  const axis = { gridcolor: color("--grid"), linecolor: color("--line"), zerolinecolor: color("--line"), automargin: true };
+  const { xaxis, yaxis, ...rest } = more;
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13, family: "system-ui, sans-serif" },
+    margin: { l: 60, r: 16, t: 16, b: 48 }, hoverlabel: { align: "left", font: { family: "system-ui, sans-serif" } },
+    legend: { orientation: "h", y: -0.22, yanchor: "top", x: 0 }, hovermode: "closest", ...rest,
+    xaxis: { ...axis, ...xaxis, title: { text: safe(xaxis.title), standoff: 10 } },
+    yaxis: { ...axis, ...yaxis, title: { text: safe(yaxis.title), standoff: 10 } },
+  };
+}
+const CONFIG = {
+  displaylogo: false, responsive: true,
+  modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+  toImageButtonOptions: { format: "svg", filename: "mixvllm-report" },
+};
+function draw(id, traces, layout) {
+  const place = typeof id === "string" ? $(id) : id;
+  return Plotly.react(place, traces, layoutOf(layout), CONFIG);
+}
+function clickable(id) {
+  const place = $(id);
+  if (place.dataset.clickable) return;
+  place.dataset.clickable = "yes";
+  place.on("plotly_click", (event) => {
+    const at = event.points[0].customdata;
+    if (Number.isInteger(at)) choosePoint(at, true);
+  });
+}
+
+/** Returns the groups of points by a key, in the order of its values, each with a colour and a symbol. */
+function groupsBy(points, key) {
+  const groups = new Map();
+  for (const at of points) {
+    const value = key ? valueOf(at, key) : null;
+    const name = key ? `${shortKey(key)}=${shown(value)}` : "points";
+    if (!groups.has(name)) groups.set(name, { name, value, points: [] });
+    groups.get(name).points.push(at);
+  }
+  const sorted = [...groups.values()].sort((a, b) => compareValues(a.value, b.value));
+  return sorted.map((group, index) => ({
+    ...group, color: PALETTE[index % PALETTE.length], symbol: SYMBOLS[Math.floor(index / PALETTE.length) % SYMBOLS.length],
+  }));
+}
+function compareValues(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (a === null || a === undefined) return b === null || b === undefined ? 0 : -1;
+  return String(a).localeCompare(String(b), "en", { numeric: true });
+}
+const errorsOf = (found, isShown) => ({
+  type: "data", array: found.map((one) => one.half || 0), visible: isShown, thickness: 1, width: 3,
+});
+const hoverOf = (at, lines) => `<b>${safe(P.name[at])}</b><br>${safe(labelsOf(at))}<br>${lines.map(safe).join("<br>")}`;
+
+function drawTradeoff() {
+  const [latency, throughput, by] = [$("latency").value, $("throughput").value, $("tradeoff-by").value];
+  const perGpu = $("per-gpu").checked;
+  const found = everyPoint.map((at) => ({ at, x: measured(at, latency), y: measured(at, throughput, perGpu) }));
+  const plotted = found.filter((one) => one.x && one.y);
+  const withIntervals = $("intervals").checked && plotted.length <= MAX_WITH_INTERVALS;
+  const front = paretoFront(plotted.map((one) => [one.x.mean, -one.y.mean])).map((index) => plotted[index]);
+  const byPoint = new Map(plotted.map((one) => [one.at, one]));
+  const hover = (one) =>
+    hoverOf(one.at, [`${latency}: ${inWords(one.x)} ${unitOf(latency)}`, `${throughput}: ${inWords(one.y)} ${unitOf(throughput, perGpu)}`]);
+  const traces = groupsBy(plotted.map((one) => one.at), by).map((group) => {
+    const ones = group.points.map((at) => byPoint.get(at));
+    return {
+      type: kindFor(plotted.length), mode: "markers", name: safe(group.name), customdata: group.points,
+      x: ones.map((one) => one.x.mean), y: ones.map((one) => one.y.mean),
+      error_x: withIntervals ? errorsOf(ones.map((one) => one.x), true) : undefined,
+      error_y: withIntervals ? errorsOf(ones.map((one) => one.y), true) : undefined,
+      text: ones.map(hover), hovertemplate: "%{text}<extra></extra>",
+      marker: { color: group.color, symbol: group.symbol, size: plotted.length > 500 ? 6 : 10, opacity: plotted.length > 500 ? 0.7 : 1 },
+    };
+  });
+  traces.push({
+    type: "scatter", mode: "lines", name: "front", x: front.map((one) => one.x.mean), y: front.map((one) => one.y.mean),
+    line: { color: color("--ink"), width: 2, dash: "dot", shape: "hv" }, hoverinfo: "skip",
+  });
+  draw("tradeoff-chart", traces, {
+    showlegend: traces.length <= 25,
+    xaxis: { title: `${latency} (${unitOf(latency)}) – less is better`, rangemode: "tozero" },
+    yaxis: { title: `${throughput} (${unitOf(throughput, perGpu)}) – more is better`, rangemode: "tozero" },
+  });
+  clickable("tradeoff-chart");
+  noteTradeoff(plotted, found, perGpu, withIntervals);
+  $("front").replaceChildren(
+    table(["point", "swept values", latency, `${throughput}${perGpu ? " per GPU" : ""}`, "GPUs", "command"], front.slice(0, 60).map((one) =>
+      row(pointButton(one.at), labelsOf(one.at), number(`${inWords(one.x)} ${unitOf(latency)}`),
+        number(`${inWords(one.y)} ${unitOf(throughput, perGpu)}`), number(gpusOf(one.at)), copyCell(one.at)))),
+    front.length > 60 ? `and ${front.length - 60} more` : "");
+}
+function noteTradeoff(plotted, found, perGpu, withIntervals) {
+  const notes = [`${plotted.length.toLocaleString("en")} of ${plural(P.num, "point")} shown.`];
+  const bad = everyPoint.filter((at) => coded(P.verdict, at) !== "ok").length;
+  if (bad) notes.push(`${bad.toLocaleString("en")} failed, invalid or missing: listed under Problems.`);
+  if (perGpu) {
+    const cpu = found.filter((one) => P.num_gpus[one.at] === 0).length;
+    const unknown = found.filter((one) => P.num_gpus[one.at] === null).length;
+    if (cpu) notes.push(`${cpu} on CPUs have no throughput per GPU.`);
+    if (unknown) notes.push(`Of ${unknown} the number of GPUs is not known.`);
+  }
+  if ($("intervals").checked && !withIntervals && plotted.length) notes.push("Intervals are in the hover text: too many points to draw them.");
+  notes.push("Select a point for its configuration and command.");
+  $("tradeoff-note").textContent = notes.join(" ");
+}
+const gpusOf = (at) => (P.num_gpus[at] === null ? "?" : P.num_gpus[at] === 0 ? "0 (CPU)" : String(P.num_gpus[at]));
+
+function drawCurves() {
+  const [x, y, by] = [$("curve-x").value, $("curve-y").value, $("curve-by").value];
+  if (!x || !y) return;
+  const plotted = everyPoint.filter((at) => measured(at, y));
+  const rest = [...D.swept.filter((key) => key !== x && key !== by), ...(D.sources.length > 1 ? ["study"] : [])];
+  const withIntervals = plotted.length <= MAX_WITH_INTERVALS;
+  const isNumeric = plotted.every((at) => typeof valueOf(at, x) === "number");
+  const traces = [];
+  for (const group of groupsBy(plotted, by)) {
+    const lines = new Map();
+    for (const at of group.points) {
+      const line = JSON.stringify(rest.map((key) => valueOf(at, key)));
+      if (!lines.has(line)) lines.set(line, []);
+      lines.get(line).push(at);
+    }
+    const joined = [];
+    for (const line of lines.values()) {
+      joined.push(...line.sort((a, b) => compareValues(valueOf(a, x), valueOf(b, x))), null);
+    }
+    joined.pop();
+    const ones = joined.map((at) => (at === null ? null : measured(at, y)));
+    traces.push({
+      type: kindFor(plotted.length), mode: joined.length > MAX_SVG ? "markers" : "lines+markers", name: safe(group.name),
+      x: joined.map((at) => (at === null ? null : isNumeric ? valueOf(at, x) : safe(shown(valueOf(at, x))))),
+      y: ones.map((one) => (one ? one.mean : null)), customdata: joined, connectgaps: false,
+      error_y: withIntervals ? errorsOf(ones.map((one) => one || { half: 0 }), true) : undefined,
+      text: joined.map((at, index) => (at === null ? "" : hoverOf(at, [`${y}: ${inWords(ones[index])} ${unitOf(y)}`]))),
+      hovertemplate: "%{text}<extra></extra>",
+      line: { color: group.color, width: 2 }, marker: { color: group.color, symbol: group.symbol, size: plotted.length > 500 ? 5 : 8 },
+    });
+  }
+  const isLog = isNumeric && $("curve-log").checked;
+  draw("curve-chart", traces, {
+    showlegend: traces.length <= 25,
+    xaxis: { title: `${x}${unitOfKey(x)}`, type: isLog ? "log" : isNumeric ? "linear" : "category" },
+    yaxis: { title: `${y} (${unitOf(y)})`, rangemode: "tozero" },
+  });
+  clickable("curve-chart");
+  $("curve-note").textContent = plotted.length
+    ? `${plural(plotted.length, "point")} with a good measurement of ${y}${withIntervals ? "; bars are 95 % intervals" : "; intervals are in the hover text"}.`
+    : `No good measurement of ${y}.`;
+}
+const KEY_UNITS = [[/_len$|_tokens$|max_model_len$/, "tokens"], [/request_rate$/, "requests/s"], [/concurrency$|num_seqs$/, "requests at once"],
+  [/parallel_size$/, "GPUs"], [/utilization$/, "fraction"], [/_gib$|_gb$/, "GiB"], [/_bytes$/, "bytes"], [/_s$/, "s"], [/num_prompts$/, "requests"]];
+const unitOfKey = (key) => {
+  const found = KEY_UNITS.find(([pattern]) => pattern.test(key));
+  return found ? ` (${found[1]})` : " (as configured)";
+};
+
+const MAX_BARS = 30;
+function drawStartup() {
+  const known = D.servers.map((server, at) => ({ ...server, at, total: server.startup.reduce((sum, one) => sum + (one || 0), 0) }));
+  const slowest = known.filter((one) => one.total > 0).sort((a, b) => b.total - a.total);
+  const bars = slowest.slice(0, MAX_BARS).reverse();
+  $("startup-chart").style.height = `${Math.max(220, 110 + 26 * bars.length)}px`;
+  const nameOf = (one) => `${P.name[one.points[0]]}${one.points.length > 1 ? ` +${one.points.length - 1}` : ""} · ${one.name}`;
+  draw("startup-chart", D.phases.map((phase, index) => ({
+    type: "bar", orientation: "h", name: phase, x: bars.map((one) => one.startup[index]), y: bars.map((one) => safe(nameOf(one))),
+    customdata: bars.map((one) => one.points[0]), marker: { color: PALETTE[index] },
+    hovertemplate: `%{y}<br>${phase}: %{x:.2f} s<extra></extra>`,
+  })), { barmode: "stack", xaxis: { title: "time since the start of the process (s)" }, yaxis: { title: "first point · server run", type: "category" } });
+  clickable("startup-chart");
+  const starts = slowest.map((one) => one.total).sort((a, b) => a - b);
+  $("startup-note").textContent = starts.length
+    ? `${plural(starts.length, "server")}; median ${plain(starts[Math.floor(starts.length / 2)])} s, shortest ${plain(starts[0])} s, longest ` +
+      `${plain(starts[starts.length - 1])} s.${starts.length > MAX_BARS ? ` The slowest ${MAX_BARS} are shown.` : ""}`
+    : "No start of a server is recorded.";
+}
+
+const PANELS = [
+  ["Requests", "requests", [["running", "running"], ["waiting", "waiting"]]],
+  ["Tokens", "tokens/s", [["generation", "generated"], ["prompt", "prompt"]]],
+  ["Latency, as the server measures it", "ms", [["ttft", "time to first token"], ["itl", "between tokens"]]],
+  ["KV cache in use", "fraction, 0 to 1", [["kv_cache", "KV cache"]]],
+  ["GPU utilization", "%", "utilization"],
+  ["GPU memory", "GiB", "gpu_memory"],
+  ["GPU power", "W", "power"],
+  ["CPU of its processes", "% of one core", [["cpu", "CPU"]]],
+  ["Memory of its processes", "GiB", [["memory", "memory"]]],
+];
+function drawTime() {
+  const server = D.servers[Number($("time-server").value)];
+  const place = $("time-charts");
+  for (const chart of place.querySelectorAll(".chart")) Plotly.purge(chart);
+  place.replaceChildren();
+  if (!server || !server.series || !server.series.t) {
+    $("time-note").textContent = server ? "No samples of this server are in the report." : "No server is recorded.";
+    return;
+  }
+  const series = server.series;
+  const spans = server.spans || [];
+  const facts = [`server run ${server.name}`, server.host && `on ${server.host}`, server.hardware, server.job && `Slurm job ${server.job}`,
+    `${plural(server.num_starts, "start")}`, `state ${server.state}`].filter(Boolean);
+  $("time-note").textContent = `${facts.join(", ")}. Shaded: while a point was measured. ${plural(series.t.length, "sample")}. Folder: ${server.path}`;
+  for (const [title, unit, wanted] of PANELS) {
+    const lines = typeof wanted === "string"
+      ? Object.keys(series).filter((name) => name.startsWith(`${wanted}.`)).map((name) => [name, `GPU ${name.split(".")[1]}`])
+      : wanted.filter(([name]) => series[name]);
+    if (!lines.length) continue;
+    const chart = el("div", { class: "chart", role: "img", "aria-label": `${title} over time` });
+    place.append(el("div", {}, el("h3", {}, title), chart));
+    draw(chart, lines.map(([name, words], index) => ({
+      type: "scatter", mode: "lines", name: words, x: series.t, y: series[name], line: { color: PALETTE[index % PALETTE.length], width: 1.5 },
+      hovertemplate: `${words}: %{y} ${unit}<br>after %{x} s<extra></extra>`,
+    })), {
+      margin: { l: 60, r: 10, t: 6, b: 40 }, showlegend: lines.length > 1, legend: { orientation: "h", y: 1.15, x: 0 },
+      xaxis: { title: "since the start (s)" }, yaxis: { title: unit, rangemode: "tozero" },
+      shapes: spans.slice(0, 200).map(([, , from, to]) => ({
+        type: "rect", xref: "x", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, line: { width: 0 }, fillcolor: color("--link"), opacity: 0.1, layer: "below",
+      })),
+    });
+  }
+}

@@ -1,0 +1,257 @@
+"""A study as the page of a report takes it: columns of numbers and texts, each text once."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from mixvllm.report.choice import Axes, best_of, objectives_of
+from mixvllm.report.fields import text_in
+from mixvllm.report.metrics import metric_of
+from mixvllm.report.series import num_shown, series_of, spans_of
+from mixvllm.report.servers import ServerRun
+from mixvllm.report.study import Source, Study, StudyPoint, measured_overrides, varying_keys
+from mixvllm.vllm.phases import PHASES
+
+_DIGITS = 5
+_MAX_RIVALS = 20
+_MAX_REMARKS = 20
+
+
+def page_data(study: Study, axes: Axes, now: datetime | None = None) -> dict[str, Any]:
+    """Return what a page shows of `study`, as JSON has it; its columns have an entry for each point.
+
+    Args:
+        axes: of the charts, until somebody chooses others.
+        now: when the report is made.
+    """
+    servers = {server.path: number for number, server in enumerate(study.servers)}
+    remarks = list(study.remarks[:_MAX_REMARKS])
+    if len(study.remarks) > _MAX_REMARKS:
+        remarks.append(f"and {len(study.remarks) - _MAX_REMARKS} more files that cannot be read")
+    return {
+        "made_at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+        "version": version("mixvllm"),
+        "axes": vars(axes),
+        "remarks": remarks,
+        "sources": [_source(source, study) for source in study.sources],
+        "swept": list(study.swept),
+        "phases": list(PHASES),
+        "metrics": [_metric(name) for name in study.metrics],
+        "values": {name: _values(study.points, name) for name in study.metrics},
+        "objectives": _objectives(study),
+        "config": _config(study.points),
+        "points": _points(study, servers),
+        "servers": _servers(study),
+    }
+
+
+def as_script(value: Any) -> str:
+    """Return `value` as JSON that can stand in a `script` element, whatever texts are in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _source(source: Source, study: Study) -> dict[str, Any]:
+    commit = source.git.get("commit")
+    return {
+        "name": source.name,
+        "kind": source.kind,
+        "path": str(source.path),
+        "swept": list(source.swept),
+        "argv": shlex.join(source.argv),
+        "planned_at": source.planned_at,
+        "commit": commit if isinstance(commit, str) else None,
+        "is_changed": bool(source.git.get("diff")),
+        "num_points": sum(point.source is source for point in study.points),
+    }
+
+
+def _metric(name: str) -> dict[str, Any]:
+    metric = metric_of(name)
+    return {
+        "name": name,
+        "unit": metric.unit,
+        "higher": metric.is_higher_better,
+        "throughput": metric.is_throughput,
+        "latency": metric.is_latency,
+        "words": metric.words,
+    }
+
+
+def _values(points: Sequence[StudyPoint], metric: str) -> dict[str, list[Any]]:
+    """Return mean, half of the 95 % interval and number of repeats of `metric` at each point; null where none is."""
+    summaries = [point.summary(metric) for point in points]
+    return {
+        "mean": [None if one is None else _rounded(one.mean) for one in summaries],
+        "half": [None if one is None or one.half_width is None else _rounded(one.half_width) for one in summaries],
+        "num": [0 if one is None else one.num for one in summaries],
+    }
+
+
+def _rounded(value: float) -> float | int:
+    found = float(f"{value:.{_DIGITS}g}")
+    return int(found) if found.is_integer() and abs(found) < 1e15 else found
+
+
+def _objectives(study: Study) -> list[dict[str, Any]]:
+    found = []
+    for objective in objectives_of(study):
+        best = best_of(study.points, objective)
+        if best is not None:
+            rivals = [row["at"] for row in best.rivals]
+            found.append(
+                {
+                    "metric": objective.metric,
+                    "higher": objective.is_higher_better,
+                    "best": best.row["at"],
+                    "rivals": rivals[:_MAX_RIVALS],
+                    "num_rivals": len(rivals),
+                }
+            )
+    return found
+
+
+def _points(study: Study, servers: Mapping[Any, int]) -> dict[str, Any]:
+    points = study.points
+    sources = {source.path: number for number, source in enumerate(study.sources)}
+    return {
+        "num": len(points),
+        "name": [point.name for point in points],
+        "source": [sources[point.source.path] for point in points],
+        "verdict": _coded(point.verdict for point in points),
+        "reason": _coded(point.reason for point in points),
+        "cause": _coded(_cause(point) for point in points),
+        "num_ok": [point.num_ok for point in points],
+        "num_repeats": [point.num_repeats for point in points],
+        "num_gpus": [point.num_gpus for point in points],
+        "ready_s": [_ready_s(point) for point in points],
+        "start": _coded(", ".join(_unique(repeat.start_kind for repeat in point.repeats)) for point in points),
+        "remarks": _coded(
+            "; ".join(_unique(note for one in point.repeats for note in one.remarks)) for point in points
+        ),
+        "versions": _coded(_versions(point) for point in points),
+        "hash": [point.content_hash for point in points],
+        "server_key": _coded(point.server_key for point in points),
+        "argv": _coded(shlex.join(point.argv) for point in points),
+        "servers": [[servers[server.path] for server in point.servers] for point in points],
+        "command": _commands(points),
+        "labels": {key: _coded(point.value(key) for point in points) for key in study.swept},
+    }
+
+
+def _cause(point: StudyPoint) -> str:
+    """Return what its server failed of, and what would mend it."""
+    failure = point.failure
+    shown = [text_in(failure, name) for name in ("cause", "line")]
+    override, fix = text_in(failure, "override"), text_in(failure, "fix")
+    remedy = [f"try: {override}"] if override else [f"next: {fix}"] if fix else []
+    return "\n".join(_unique([*shown, *remedy]))
+
+
+def _remarks(point: StudyPoint) -> str:
+    return "; ".join(_unique(remark for repeat in point.repeats for remark in repeat.remarks))
+
+
+def _ready_s(point: StudyPoint) -> float | None:
+    known = [repeat.start_ready_s for repeat in point.repeats if repeat.start_ready_s is not None]
+    return round(sum(known) / len(known), 2) if known else None
+
+
+def _versions(point: StudyPoint) -> str:
+    found = dict(point.versions)
+    for repeat in point.repeats:
+        found |= repeat.versions
+    return ", ".join(f"{name} {text}" for name, text in sorted(found.items()))
+
+
+def _unique(values: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(value for value in values if value))
+
+
+def _commands(points: Sequence[StudyPoint]) -> dict[str, Any]:
+    """Return the commands as numbers of their words, which are quoted for a shell."""
+    words: dict[str, int] = {}
+
+    def numbers(texts: Iterable[str]) -> list[int]:
+        return [words.setdefault(shlex.quote(text), len(words)) for text in texts]
+
+    at = [numbers([*point.source.program, *measured_overrides(point)]) if point.overrides else [] for point in points]
+    return {"words": list(words), "at": at}
+
+
+def _config(points: Sequence[StudyPoint]) -> dict[str, Any]:
+    """Return what all points have in common by dotted key, and columns of what varies."""
+    flat = _FlatConfigs()
+    varying = varying_keys(points)
+    first = next((point for point in points if point.config), None)
+    common = flat(first) if first else {}
+    return {
+        "common": {key: value for key, value in common.items() if key not in set(varying)},
+        "varying": {key: _coded(flat(point).get(key) for point in points) for key in varying},
+    }
+
+
+class _FlatConfigs:
+    """The configurations of points by dotted key; points share sections, so that few are looked into."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, ...], dict[str, Any]] = {}
+
+    def __call__(self, point: StudyPoint) -> dict[str, Any]:
+        """Return that of `point`."""
+        identity = tuple(id(section) for section in point.config.values())
+        if identity not in self._kept:
+            self._kept[identity] = point.flat_config()
+        return self._kept[identity]
+
+
+def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
+    """Return the distinct ones of `values`, and at which of them each is."""
+    distinct: dict[Hashable, int] = {}
+    kept: list[Any] = []
+    at = []
+    for value in values:
+        key = _key(value)
+        if key not in distinct:
+            distinct[key] = len(kept)
+            kept.append(value)
+        at.append(distinct[key])
+    return {"values": kept, "at": at}
+
+
+def _key(value: Any) -> Hashable:
+    is_plain = value is None or isinstance(value, str | int | float)
+    return (type(value), value) if is_plain else json.dumps(value, sort_keys=True, default=str)
+
+
+def _servers(study: Study) -> list[dict[str, Any]]:
+    measured: dict[Any, list[tuple[int, StudyPoint]]] = {}
+    for at, point in enumerate(study.points):
+        for server in point.servers:
+            measured.setdefault(server.path, []).append((at, point))
+    shown = num_shown(len(study.servers))
+    records = [{**_server(server), "points": [at for at, _ in measured[server.path]]} for server in study.servers]
+    for record, server in zip(records[:shown], study.servers, strict=False):
+        record |= {"series": series_of(server, shown), "spans": spans_of(server, measured[server.path])}
+    return records
+
+
+def _server(server: ServerRun) -> dict[str, Any]:
+    job = server.job.get("job_id")
+    return {
+        "name": server.name,
+        "path": str(server.path),
+        "state": server.state,
+        "host": server.host,
+        "job": job if isinstance(job, str | int) else None,
+        "hardware": server.hardware,
+        "num_starts": server.num_starts,
+        "startup": [server.startup_s.get(phase) for phase in PHASES],
+    }
