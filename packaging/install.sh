@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Make .venv in the repository root: mixvllm, what its development needs, and vLLM for this machine.
-# Root also gets Slurm for the tests, from Debian's or Ubuntu's packages.
+# Root also gets Slurm and a browser for the tests, from Debian's or Ubuntu's packages.
 #
 #   packaging/install.sh
 #
 # Environment variables:
 #   MIXVLLM_ENGINE   cpu, vllm or none; unset: vllm where an NVIDIA GPU is visible, else cpu
 #   MIXVLLM_SLURM    none leaves Slurm out
+#   MIXVLLM_BROWSER  none leaves the browser out
 #   PYTHON           interpreter to build on, 3.11 or newer; unset: python3
 #   PIP_FIND_LINKS   local places for wheels, as pip reads it; uv is told the same
 #
@@ -127,6 +128,22 @@ install_slurm() {
     say "tests with a real Slurm are skipped, or fail in CI, without: apt-get install --no-install-recommends ${packages[*]}"
 }
 
+has_browser() {
+    type -P chromium >/dev/null || type -P chromium-browser >/dev/null || type -P google-chrome >/dev/null
+}
+
+# The tests open reports in a browser without windows.
+install_browser() {
+    if [[ ${MIXVLLM_BROWSER:-} == none ]] || has_browser; then
+        return
+    fi
+    if ((EUID == 0)) && type -P apt-get >/dev/null; then
+        say "installing chromium, for the tests of reports in a browser"
+        apt_install chromium && return
+    fi
+    say "tests of reports in a browser are skipped, or fail in CI, without: apt-get install --no-install-recommends chromium"
+}
+
 apt_install() { # packages
     local -x DEBIAN_FRONTEND=noninteractive
     local install=(apt-get install --quiet --yes --no-install-recommends "$@")
@@ -155,6 +172,7 @@ install_packages "$engine" ||
     fail "the packages were not installed" "$PWD/.venv" "read uv's lines above, then run $0 again; MIXVLLM_ENGINE=none leaves vLLM out"
 
 install_slurm
+install_browser
 
 printf '%s\n' "$engine" >"$stamp"
 say "done; next: make demo"

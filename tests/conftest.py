@@ -31,6 +31,7 @@ _SLOW = {
     "cli/test_launch",
     "server/test_stopping",
     "server/test_warm",
+    "report/test_page",
     "sweep/test_search",
     "test_documents",
     "test_package",

@@ -83,6 +83,14 @@ def test_the_wheel_holds_every_option(wheel: Path) -> None:
     assert packed == shipped
 
 
+def test_the_wheel_holds_the_page_of_the_report(wheel: Path) -> None:
+    page = ROOT / "mixvllm" / "report" / "page"
+
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("mixvllm/report/page/")}
+
+    assert packed == {f"mixvllm/report/page/{path.name}" for path in page.iterdir()}
+
+
 def test_the_installed_wheel_composes_the_same_in_another_venv_and_folder(wheel: Path, tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     site = tmp_path / "venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"

@@ -10,6 +10,7 @@ from pathlib import Path
 _GIT_TIMEOUT_S = 5.0
 _PACKAGE = Path(__file__).parents[1]
 _MAX_DIFF_CHARS = 1_000_000
+_ONLY_SHOWS = ("cli", "report")
 
 
 @cache
@@ -18,7 +19,7 @@ def code_digest(root: Path = _PACKAGE) -> str:
     digest = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
         name = file.relative_to(root)
-        if name.parts[0] != "cli":
+        if name.parts[0] not in _ONLY_SHOWS:
             digest.update(f"{name}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 

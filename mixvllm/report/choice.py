@@ -77,7 +77,7 @@ def choose_axes(study: Study, asked: Asked) -> Axes:
         throughput=throughput,
         x=x,
         y=asked.y or throughput or next(iter(study.metrics), None),
-        by=asked.by or next((key for key in keys if key != x), None),
+        by=asked.by or min((key for key in keys if key != x), key=lambda key: _num_values(study, key), default=None),
     )
 
 
@@ -128,8 +128,12 @@ def _first(wanted: Iterable[str], metrics: Sequence[str], fits: Any) -> str | No
 
 
 def _best_x(study: Study, keys: Sequence[str]) -> str | None:
-    """Return the key with most values that are numbers: a curve over a load, rather than over a switch."""
-    return max(keys, key=lambda key: (_is_numeric(study, key), _num_values(study, key)), default=None)
+    """Return the key that a curve is best drawn over: numbers before switches, the load before the server."""
+
+    def rank(key: str) -> tuple[bool, bool, int]:
+        return _is_numeric(study, key), key.startswith("workload."), _num_values(study, key)
+
+    return max(keys, key=rank, default=None)
 
 
 def _is_numeric(study: Study, key: str) -> bool:

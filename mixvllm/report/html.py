@@ -18,6 +18,7 @@ from mixvllm.report.study import Study
 from mixvllm.runs.files import write_text
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
+_MAX_NAMES = 3
 _PROGRAM = ("core.js", "charts.js", "table.js", "detail.js", "main.js")
 
 
@@ -64,7 +65,8 @@ def _filled(page: str, parts: Mapping[str, str]) -> str:
 def title_of(study: Study) -> str:
     """Return what a report of `study` is called."""
     names = [source.name for source in study.sources]
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if names else "nothing"
+    rest = len(names) - _MAX_NAMES
+    return f"vLLM report: {', '.join(names[:_MAX_NAMES])}{f' and {rest} more' if rest > 0 else ''}"
 
 
 def _policy(*scripts: str) -> str:

@@ -65,12 +65,22 @@ def _source(source: Source, study: Study) -> dict[str, Any]:
         "kind": source.kind,
         "path": str(source.path),
         "swept": list(source.swept),
+        "zip": _zipped(source),
         "argv": shlex.join(source.argv),
         "planned_at": source.planned_at,
         "commit": commit if isinstance(commit, str) else None,
         "is_changed": bool(source.git.get("diff")),
         "num_points": sum(point.source is source for point in study.points),
     }
+
+
+def _zipped(source: Source) -> list[list[str]]:
+    """Return the groups of keys that vary together, shape (n,)."""
+    zipped = source.settings.get("zip")
+    groups = zipped if isinstance(zipped, list) else []
+    if all(isinstance(key, str) for key in groups):
+        groups = [groups]
+    return [[key for key in group if isinstance(key, str)] for group in groups if isinstance(group, list)]
 
 
 def _metric(name: str) -> dict[str, Any]:

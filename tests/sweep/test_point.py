@@ -63,7 +63,7 @@ def test_another_vllm_or_other_code_is_another_run(python: str, monkeypatch: pyt
 def test_the_digest_of_the_code_changes_with_what_measures_alone(
     tmp_path: Path,
 ) -> None:
-    for name in ("__init__.py", "cli/screen.py", "sweep/group.py"):
+    for name in ("__init__.py", "cli/screen.py", "report/page.py", "sweep/group.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("before = 1\n")
 
@@ -72,4 +72,5 @@ def test_the_digest_of_the_code_changes_with_what_measures_alone(
         return code_digest.__wrapped__(tmp_path)
 
     before = code_digest.__wrapped__(tmp_path)
-    assert (digest_with("cli/screen.py") == before, digest_with("sweep/group.py") == before) == (True, False)
+    names = ("cli/screen.py", "report/page.py", "sweep/group.py")
+    assert [digest_with(name) == before for name in names] == [True, True, False]

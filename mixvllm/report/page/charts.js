@@ -2,6 +2,8 @@ const PALETTE = ["#3b78c9", "#d9772b", "#2f9e63", "#c0508f", "#7b61c9", "#9a7b1f
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down"];
 const MAX_WITH_INTERVALS = 400;
 const MAX_SVG = 1500;
+const MAX_LEGEND = 12;
+const MAX_FRONT = 200;
 const hasWebGl = Boolean(document.createElement("canvas").getContext("webgl"));
 const kindFor = (count) => (count > MAX_SVG && hasWebGl ? "scattergl" : "scatter");
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -11,12 +13,12 @@ const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&l
 
 function layoutOf(more) {
   const ink = color("--ink");
-  const axis = { gridcolor: color("--grid"), linecolor: color("--line"), zerolinecolor: color("--line"), automargin: true };
+  const axis = { gridcolor: color("--grid"), linecolor: color("--line"), zerolinecolor: color("--line"), automargin: true, exponentformat: "none" };
   const { xaxis, yaxis, ...rest } = more;
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13, family: "system-ui, sans-serif" },
-    margin: { l: 60, r: 16, t: 16, b: 48 }, hoverlabel: { align: "left", font: { family: "system-ui, sans-serif" } },
-    legend: { orientation: "h", y: -0.22, yanchor: "top", x: 0 }, hovermode: "closest", ...rest,
+    margin: { l: 60, r: 16, t: 30, b: 48 }, hoverlabel: { align: "left", font: { family: "system-ui, sans-serif" } },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, hovermode: "closest", ...rest,
     xaxis: { ...axis, ...xaxis, title: { text: safe(xaxis.title), standoff: 10 } },
     yaxis: { ...axis, ...yaxis, title: { text: safe(yaxis.title), standoff: 10 } },
   };
@@ -50,9 +52,18 @@ function groupsBy(points, key) {
     groups.get(name).points.push(at);
   }
   const sorted = [...groups.values()].sort((a, b) => compareValues(a.value, b.value));
+  const isScale = sorted.length > MAX_LEGEND && sorted.every((group) => typeof group.value === "number");
   return sorted.map((group, index) => ({
-    ...group, color: PALETTE[index % PALETTE.length], symbol: SYMBOLS[Math.floor(index / PALETTE.length) % SYMBOLS.length],
+    ...group, color: isScale ? scaleColor(index / (sorted.length - 1)) : PALETTE[index % PALETTE.length],
+    symbol: isScale ? "circle" : SYMBOLS[Math.floor(index / PALETTE.length) % SYMBOLS.length],
   }));
+}
+/** Returns a colour for many numbers in order, from blue over red to yellow. */
+const scaleColor = (share) => `hsl(${Math.round((240 + 170 * share) % 360)} 70% ${Math.round(48 + 7 * share)}%)`;
+/** Says which colours stand for which values, where they are too many for a legend. */
+function noteColors(groups, key) {
+  if (groups.length <= MAX_LEGEND) return "";
+  return ` Colours: ${key} from ${shown(groups[0].value)} (blue) to ${shown(groups[groups.length - 1].value)} (yellow).`;
 }
 function compareValues(a, b) {
   if (typeof a === "number" && typeof b === "number") return a - b;
@@ -64,6 +75,14 @@ const errorsOf = (found, isShown) => ({
 });
 const hoverOf = (at, lines) => `<b>${safe(P.name[at])}</b><br>${safe(labelsOf(at))}<br>${lines.map(safe).join("<br>")}`;
 
+/** Returns the range of an axis from 0 that shows all means; of wide intervals it cuts what would hide them. */
+function rangeOf(found) {
+  const most = found.reduce((top, one) => Math.max(top, one.mean), 0);
+  const withHalf = found.reduce((top, one) => Math.max(top, one.mean + (one.half || 0)), 0);
+  const isPositive = found.every((one) => one.mean >= 0);
+  return isPositive && most > 0 ? { range: [0, 1.06 * Math.min(withHalf, 1.6 * most)] } : { rangemode: "tozero" };
+}
+
 function drawTradeoff() {
   const [latency, throughput, by] = [$("latency").value, $("throughput").value, $("tradeoff-by").value];
   const perGpu = $("per-gpu").checked;
@@ -74,7 +93,8 @@ function drawTradeoff() {
   const byPoint = new Map(plotted.map((one) => [one.at, one]));
   const hover = (one) =>
     hoverOf(one.at, [`${latency}: ${inWords(one.x)} ${unitOf(latency)}`, `${throughput}: ${inWords(one.y)} ${unitOf(throughput, perGpu)}`]);
-  const traces = groupsBy(plotted.map((one) => one.at), by).map((group) => {
+  const groups = groupsBy(plotted.map((one) => one.at), by);
+  const traces = groups.map((group) => {
     const ones = group.points.map((at) => byPoint.get(at));
     return {
       type: kindFor(plotted.length), mode: "markers", name: safe(group.name), customdata: group.points,
@@ -90,17 +110,18 @@ function drawTradeoff() {
     line: { color: color("--ink"), width: 2, dash: "dot", shape: "hv" }, hoverinfo: "skip",
   });
   draw("tradeoff-chart", traces, {
-    showlegend: traces.length <= 25,
-    xaxis: { title: `${latency} (${unitOf(latency)}) – less is better`, rangemode: "tozero" },
-    yaxis: { title: `${throughput} (${unitOf(throughput, perGpu)}) – more is better`, rangemode: "tozero" },
+    showlegend: groups.length <= MAX_LEGEND,
+    xaxis: { title: `${latency} (${unitOf(latency)}), less is better`, ...rangeOf(plotted.map((one) => one.x)) },
+    yaxis: { title: `${throughput} (${unitOf(throughput, perGpu)}), more is better`, ...rangeOf(plotted.map((one) => one.y)) },
   });
   clickable("tradeoff-chart");
   noteTradeoff(plotted, found, perGpu, withIntervals);
+  $("tradeoff-note").textContent += noteColors(groups, by);
   $("front").replaceChildren(
-    table(["point", "swept values", latency, `${throughput}${perGpu ? " per GPU" : ""}`, "GPUs", "command"], front.slice(0, 60).map((one) =>
+    table(["point", "swept values", latency, `${throughput}${perGpu ? " per GPU" : ""}`, "GPUs", "command"], front.slice(0, MAX_FRONT).map((one) =>
       row(pointButton(one.at), labelsOf(one.at), number(`${inWords(one.x)} ${unitOf(latency)}`),
         number(`${inWords(one.y)} ${unitOf(throughput, perGpu)}`), number(gpusOf(one.at)), copyCell(one.at)))),
-    front.length > 60 ? `and ${front.length - 60} more` : "");
+    front.length > MAX_FRONT ? `and ${front.length - MAX_FRONT} more` : "");
 }
 function noteTradeoff(plotted, found, perGpu, withIntervals) {
   const notes = [`${plotted.length.toLocaleString("en")} of ${plural(P.num, "point")} shown.`];
@@ -113,23 +134,28 @@ function noteTradeoff(plotted, found, perGpu, withIntervals) {
     if (unknown) notes.push(`Of ${unknown} the number of GPUs is not known.`);
   }
   if ($("intervals").checked && !withIntervals && plotted.length) notes.push("Intervals are in the hover text: too many points to draw them.");
+  if (withIntervals) notes.push("Bars are 95 % intervals, cut where they leave the chart.");
   notes.push("Select a point for its configuration and command.");
   $("tradeoff-note").textContent = notes.join(" ");
 }
 const gpusOf = (at) => (P.num_gpus[at] === null ? "?" : P.num_gpus[at] === 0 ? "0 (CPU)" : String(P.num_gpus[at]));
 
+/** Whether two keys of a sweep vary together, so that a line may join points that differ in both. */
+const areZipped = (source, ...keys) => source.zip.some((zipped) => keys.every((key) => zipped.includes(key)));
+
 function drawCurves() {
   const [x, y, by] = [$("curve-x").value, $("curve-y").value, $("curve-by").value];
   if (!x || !y) return;
   const plotted = everyPoint.filter((at) => measured(at, y));
-  const rest = [...D.swept.filter((key) => key !== x && key !== by), ...(D.sources.length > 1 ? ["study"] : [])];
+  const restOf = D.sources.map((source) => source.swept.filter((key) => ![x, by].includes(key) && !areZipped(source, key, x)));
   const withIntervals = plotted.length <= MAX_WITH_INTERVALS;
   const isNumeric = plotted.every((at) => typeof valueOf(at, x) === "number");
   const traces = [];
-  for (const group of groupsBy(plotted, by)) {
+  const groups = groupsBy(plotted, by);
+  for (const group of groups) {
     const lines = new Map();
     for (const at of group.points) {
-      const line = JSON.stringify(rest.map((key) => valueOf(at, key)));
+      const line = JSON.stringify([P.source[at], ...restOf[P.source[at]].map((key) => valueOf(at, key))]);
       if (!lines.has(line)) lines.set(line, []);
       lines.get(line).push(at);
     }
@@ -151,13 +177,13 @@ function drawCurves() {
   }
   const isLog = isNumeric && $("curve-log").checked;
   draw("curve-chart", traces, {
-    showlegend: traces.length <= 25,
+    showlegend: groups.length <= MAX_LEGEND,
     xaxis: { title: `${x}${unitOfKey(x)}`, type: isLog ? "log" : isNumeric ? "linear" : "category" },
-    yaxis: { title: `${y} (${unitOf(y)})`, rangemode: "tozero" },
+    yaxis: { title: `${y} (${unitOf(y)})`, ...rangeOf(plotted.map((at) => measured(at, y))) },
   });
   clickable("curve-chart");
   $("curve-note").textContent = plotted.length
-    ? `${plural(plotted.length, "point")} with a good measurement of ${y}${withIntervals ? "; bars are 95 % intervals" : "; intervals are in the hover text"}.`
+    ? `${plural(plotted.length, "point")} with a good measurement of ${y}${withIntervals ? "; bars are 95 % intervals, cut where they leave the chart" : "; intervals are in the hover text"}.${noteColors(groups, by)}`
     : `No good measurement of ${y}.`;
 }
 const KEY_UNITS = [[/_len$|_tokens$|max_model_len$/, "tokens"], [/request_rate$/, "requests/s"], [/concurrency$|num_seqs$/, "requests at once"],
@@ -168,17 +194,18 @@ const unitOfKey = (key) => {
 };
 
 const MAX_BARS = 30;
+const isNarrow = () => window.innerWidth < 700;
 function drawStartup() {
   const known = D.servers.map((server, at) => ({ ...server, at, total: server.startup.reduce((sum, one) => sum + (one || 0), 0) }));
   const slowest = known.filter((one) => one.total > 0).sort((a, b) => b.total - a.total);
   const bars = slowest.slice(0, MAX_BARS).reverse();
-  $("startup-chart").style.height = `${Math.max(220, 110 + 26 * bars.length)}px`;
+  $("startup-chart").style.height = `${Math.max(220, (isNarrow() ? 240 : 110) + 26 * bars.length)}px`;
   const nameOf = (one) => `${P.name[one.points[0]]}${one.points.length > 1 ? ` +${one.points.length - 1}` : ""} · ${one.name}`;
   draw("startup-chart", D.phases.map((phase, index) => ({
     type: "bar", orientation: "h", name: phase, x: bars.map((one) => one.startup[index]), y: bars.map((one) => safe(nameOf(one))),
     customdata: bars.map((one) => one.points[0]), marker: { color: PALETTE[index] },
     hovertemplate: `%{y}<br>${phase}: %{x:.2f} s<extra></extra>`,
-  })), { barmode: "stack", xaxis: { title: "time since the start of the process (s)" }, yaxis: { title: "first point · server run", type: "category" } });
+  })), { barmode: "stack", legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" }, xaxis: { title: "time since the start of the process (s)" }, yaxis: { title: isNarrow() ? "" : "first point · server run", type: "category" } });
   clickable("startup-chart");
   const starts = slowest.map((one) => one.total).sort((a, b) => a - b);
   $("startup-note").textContent = starts.length
@@ -208,26 +235,27 @@ function drawTime() {
     return;
   }
   const series = server.series;
-  const spans = server.spans || [];
   const facts = [`server run ${server.name}`, server.host && `on ${server.host}`, server.hardware, server.job && `Slurm job ${server.job}`,
     `${plural(server.num_starts, "start")}`, `state ${server.state}`].filter(Boolean);
   $("time-note").textContent = `${facts.join(", ")}. Shaded: while a point was measured. ${plural(series.t.length, "sample")}. Folder: ${server.path}`;
-  for (const [title, unit, wanted] of PANELS) {
-    const lines = typeof wanted === "string"
-      ? Object.keys(series).filter((name) => name.startsWith(`${wanted}.`)).map((name) => [name, `GPU ${name.split(".")[1]}`])
-      : wanted.filter(([name]) => series[name]);
-    if (!lines.length) continue;
-    const chart = el("div", { class: "chart", role: "img", "aria-label": `${title} over time` });
-    place.append(el("div", {}, el("h3", {}, title), chart));
-    draw(chart, lines.map(([name, words], index) => ({
-      type: "scatter", mode: "lines", name: words, x: series.t, y: series[name], line: { color: PALETTE[index % PALETTE.length], width: 1.5 },
-      hovertemplate: `${words}: %{y} ${unit}<br>after %{x} s<extra></extra>`,
-    })), {
-      margin: { l: 60, r: 10, t: 6, b: 40 }, showlegend: lines.length > 1, legend: { orientation: "h", y: 1.15, x: 0 },
-      xaxis: { title: "since the start (s)" }, yaxis: { title: unit, rangemode: "tozero" },
-      shapes: spans.slice(0, 200).map(([, , from, to]) => ({
-        type: "rect", xref: "x", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, line: { width: 0 }, fillcolor: color("--link"), opacity: 0.1, layer: "below",
-      })),
-    });
-  }
+  const panels = PANELS.map(([title, unit, wanted]) => [title, unit, linesOf(series, wanted)]).filter(([, , lines]) => lines.length);
+  const charts = panels.map(([title]) => el("div", { class: "chart", role: "img", "aria-label": `${title} over time` }));
+  place.append(...panels.map(([title], index) => el("div", {}, el("h3", {}, title), charts[index])));
+  panels.forEach(([, unit, lines], index) => drawPanel(charts[index], series, lines, unit, server.spans || []));
+}
+function linesOf(series, wanted) {
+  if (typeof wanted !== "string") return wanted.filter(([name]) => series[name]);
+  return Object.keys(series).filter((name) => name.startsWith(`${wanted}.`)).map((name) => [name, `GPU ${name.split(".")[1]}`]);
+}
+function drawPanel(chart, series, lines, unit, spans) {
+  draw(chart, lines.map(([name, words], index) => ({
+    type: "scatter", mode: series.t.length < 60 ? "lines+markers" : "lines", name: words, x: series.t, y: series[name], line: { color: PALETTE[index % PALETTE.length], width: 1.5 }, marker: { size: 4 },
+    hovertemplate: `${words}: %{y} ${unit}<br>after %{x} s<extra></extra>`,
+  })), {
+    margin: { l: 60, r: 10, t: 24, b: 40 }, showlegend: lines.length > 1,
+    xaxis: { title: "since the start (s)" }, yaxis: { title: unit, rangemode: "tozero" },
+    shapes: spans.slice(0, 200).map(([, , from, to]) => ({
+      type: "rect", xref: "x", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, line: { width: 0 }, fillcolor: color("--link"), opacity: 0.1, layer: "below",
+    })),
+  });
 }

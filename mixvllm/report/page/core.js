@@ -34,8 +34,8 @@ function valueOf(at, key) {
 
 /** Returns the swept values of a point in words: `max_num_seqs=64 max_concurrency=8`. */
 function labelsOf(at) {
-  const own = D.sources.length > 1 ? D.sources[P.source[at]].swept : D.swept;
-  const keys = own.length ? own : [];
+  const own = D.sources[P.source[at]].swept;
+  const keys = own.length ? own : D.swept;
   return keys.map((key) => `${shortKey(key)}=${shown(valueOf(at, key))}`).join(" ") || "the only point";
 }
 const titleOf = (at) => `${P.name[at]}  ${labelsOf(at)}`;
@@ -114,7 +114,7 @@ const copyButton = (text, words = "Copy", label = null) =>
 const pointButton = (at) =>
   el("button", { type: "button", class: "link", title: "Show this point", onclick: () => choosePoint(at, true) }, P.name[at]);
 const copyCell = (at) =>
-  el("td", {}, commandOf(at) ? copyButton(commandOf(at), "Copy command", `Copy the command of ${P.name[at]}`) : "not known");
+  el("td", {}, commandOf(at) ? copyButton(commandOf(at), "Copy", `Copy the command of ${P.name[at]}`) : "not known");
 
 function fill(select, options, chosen) {
   select.replaceChildren(...options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));

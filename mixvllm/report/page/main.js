@@ -1,7 +1,8 @@
 function showSummary() {
   const count = (verdict) => everyPoint.filter((at) => coded(P.verdict, at) === verdict).length;
   const unique = (values) => [...new Set(values.filter((value) => value !== null && value !== undefined && value !== ""))];
-  const some = (values) => (values.length > 3 ? `${values.slice(0, 3).join(", ")} and ${values.length - 3} more` : values.join(", "));
+  const some = (values, most = 3) =>
+    (values.length > most ? `${values.slice(0, most).join(", ")} and ${values.length - most} more` : values.join(", "));
   const models = unique(everyPoint.map((at) => valueOf(at, "model.name")));
   const gpus = unique(everyPoint.map(gpusOf)).sort();
   const hosts = unique(D.servers.map((server) => server.host));
@@ -14,7 +15,7 @@ function showSummary() {
     ["good", count("ok").toLocaleString("en"), `${P.num_ok.reduce((sum, one) => sum + one, 0).toLocaleString("en")} good repeats`],
     ["not good", bad.reduce((sum, [, num]) => sum + num, 0).toLocaleString("en"), bad.map(([name, num]) => `${num} ${name}`).join(", ") || "none"],
     ["model", some(models.map((name) => name.split("/").slice(-2).join("/"))) || "not known", ""],
-    ["GPUs of a server", some(gpus) || "?", some(hardware)],
+    ["GPUs of a server", some(gpus, 6) || "?", some(hardware)],
     ["servers", D.servers.length.toLocaleString("en"), seconds.length ? `${plain(seconds.reduce((sum, one) => sum + one, 0))} s of start-up in all` : ""],
     ["vLLM", some(versions.map((text) => text.split(" ").pop())) || "not known", some(versions.map((text) => text.split(" ")[0]))],
     ["host", some(hosts) || "not known", ""],
@@ -70,7 +71,8 @@ function fillChoosers() {
   fill($("a"), points, "0");
   fill($("b"), [["", "nothing"], ...points], "");
   const sampled = D.servers.map((server, at) => [String(at), server]).filter(([, server]) => server.series && server.series.t);
-  fill($("time-server"), sampled.map(([at, server]) => [at, `${titleOf(server.points[0])} · ${server.name}`]), sampled.length ? sampled[0][0] : "");
+  const busiest = [...sampled].sort((a, b) => b[1].series.t.length - a[1].series.t.length)[0];
+  fill($("time-server"), sampled.map(([at, server]) => [at, `${titleOf(server.points[0])} · ${server.name}`]), busiest ? busiest[0] : "");
 }
 
 const drawers = { tradeoff: drawTradeoff, curves: drawCurves, startup: drawStartup, time: drawTime };

@@ -33,6 +33,7 @@ const shownMetrics = () => [...$("columns").selectedOptions].map((option) => opt
 function columnsOf() {
   return [
     { name: "point", value: (at) => at, cell: (at) => el("td", {}, pointButton(at)) },
+    { name: "command", value: null, cell: copyCell },
     ...D.swept.map((key) => ({
       name: shortKey(key), title: key, value: (at) => valueOf(at, key), cell: (at) => el("td", { class: "text" }, shown(valueOf(at, key))),
     })),
@@ -43,8 +44,7 @@ function columnsOf() {
       name, unit: `${METRIC[name].unit}; mean ± 95 % (n)`, isNumber: true, value: (at) => (measured(at, name) || { mean: null }).mean,
       cell: (at) => number(inWords(measured(at, name))),
     })),
-    { name: "why", value: (at) => coded(P.reason, at), cell: (at) => el("td", { class: "text" }, coded(P.reason, at) || "") },
-    { name: "command", value: null, cell: copyCell },
+    { name: "why", value: (at) => coded(P.reason, at), cell: (at) => el("td", { class: coded(P.reason, at) ? "text why" : "text" }, coded(P.reason, at) || "") },
   ];
 }
 
