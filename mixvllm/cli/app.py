@@ -11,6 +11,7 @@ import typer
 from mixvllm.cli.exits import exit_code_of
 from mixvllm.cli.fleet.commands import COMMANDS
 from mixvllm.cli.report import report
+from mixvllm.cli.result_commands import RESULT_COMMANDS
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -31,7 +32,7 @@ def launch(
     raise typer.Exit(launch_main(overrides or []))
 
 
-for command in (*COMMANDS, report):
+for command in (*COMMANDS, report, *RESULT_COMMANDS):
     app.command()(command)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.report.fields import Shared
+from mixvllm.report.imported import find_imported, read_imported
 from mixvllm.report.read_run import read_run
 from mixvllm.report.read_sweep import read_sweep
 from mixvllm.report.study import Source, Study, StudyPoint
@@ -20,8 +21,9 @@ _MAX_DEPTH = 4  # outputs/<date>/<run>, and a folder or two around them
 def read_studies(paths: Sequence[str | Path]) -> Study:
     """Return the points of all sweeps and runs in `paths`, each folder once.
 
-    A path is the folder of a sweep or a run, a file in one, or a folder that holds some, as `outputs` does. What cannot
-    be read of a point is a remark, and the point is `missing`.
+    A path is the folder of a sweep or a run, a file in one, or a folder that holds some, as `outputs` does; or a folder
+    or a file that `vllm bench sweep serve` or `vllm bench serve --save-result` wrote. What cannot be read of a point is
+    a remark, and the point is `missing`.
 
     Args:
         paths: as typed, shape (n,).
@@ -42,14 +44,18 @@ def read_studies(paths: Sequence[str | Path]) -> Study:
 
 
 def _read(folder: Path, shared: Shared) -> Study:
-    return read_sweep(SweepFolder(folder), shared) if _is_sweep(folder) else read_run(RunFolder(folder), shared)
+    if _is_sweep(folder):
+        return read_sweep(SweepFolder(folder), shared)
+    return read_run(RunFolder(folder), shared) if _is_run(folder) else read_imported(folder, shared)
 
 
 def _folders_at(path: Path) -> Iterator[Path]:
-    """Yield the folders of sweeps and runs at `path`, or below it."""
-    if path.is_file():
-        path = path.parent
-    yield from _below(path, _MAX_DEPTH)
+    """Yield the folders of sweeps and runs at `path`, or below it; where there are none, results of vLLM's own."""
+    if path.is_file() and not (_is_sweep(path.parent) or _is_run(path.parent)):
+        yield from find_imported(path)
+        return
+    ours = list(_below(path.parent if path.is_file() else path, _MAX_DEPTH))
+    yield from ours or find_imported(path)
 
 
 def _below(path: Path, depth: int) -> Iterator[Path]:
@@ -77,7 +83,7 @@ def _is_run(path: Path) -> bool:
 def _nothing_in(path: Path) -> str:
     if not path.exists():
         return f"{path}: no such folder\n  next: ls outputs outputs/sweeps shows what there is"
-    ours = "no sweep (sweep.json) and no run (status.json)"
+    ours = "no sweep (sweep.json), no run (status.json) and no result of vllm bench"
     places = "outputs/sweeps/<name>, outputs/<date>/<run>, or a folder that holds some"
     return f"{path}: {ours} is in it\n  next: name {places}"
 

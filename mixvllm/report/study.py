@@ -181,6 +181,7 @@ class Source:
         versions: of the launcher.
         git: of the sources: `commit`, and `diff` where they were changed; empty where it is not known.
         settings: the section `sweep`.
+        is_imported: whether another program than mixvllm wrote it, which does not tell all that was asked for.
     """
 
     path: Path
@@ -194,6 +195,7 @@ class Source:
     versions: Mapping[str, str] = field(default_factory=dict)
     git: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    is_imported: bool = False
 
 
 @dataclass(frozen=True)
