@@ -15,6 +15,7 @@
     │   └── ServerForeign    something else answers on its address
     ├── StopIncomplete       something of ours is left after a stop
     ├── WorkloadFailed       the server serves, the work on it failed
+    ├── TrackerFailed        MLflow or W&B did not take results, which are all in their folder
     └── Interrupted          the user asked to stop before the work was done
 
 A message says what, where and what next. This module imports nothing of ours.
@@ -129,6 +130,10 @@ class StopIncomplete(MixvllmError):
 
 class WorkloadFailed(MixvllmError):
     """The server was ready and the work done with it failed."""
+
+
+class TrackerFailed(MixvllmError):
+    """A tracker did not take the results; they are all in their folder."""
 
 
 class Interrupted(MixvllmError):

@@ -11,7 +11,7 @@ from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.search import run_search
 from mixvllm.cli.slurm import run_slurm_sweep
 from mixvllm.cli.stock_launcher import run_with_hydra
-from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results
+from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results, tell_trackers
 from mixvllm.cli.sweep_screen import SweepScreen
 from mixvllm.cli.sweeping import place, say, sweep_folder, works_of
 from mixvllm.config.load.launcher import launcher_kind, local_launcher
@@ -96,4 +96,5 @@ def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:
         finally:
             screen.close()
             written = write_results(folder)
+        tell_trackers(folder, plan.settings.track, signals)
         return show_results(written, folder, signals)

@@ -38,5 +38,23 @@ def compare(
     raise typer.Exit(exit_code_of(lambda: show_comparison(a, b, shown, fail_on or [], force=force)))
 
 
-RESULT_COMMANDS = (compare,)
+def track(
+    folders: Annotated[list[str], typer.Argument(metavar="DIR…", help="Sweeps, runs, results of vllm bench.")],
+    to: Annotated[list[str], typer.Option("--to", metavar="TRACKER", help="mlflow or wandb; several with --to each.")],
+    project: Annotated[
+        str, typer.Option("--project", "--experiment", metavar="NAME", help="Of W&B, or the experiment of MLflow.")
+    ] = "mixvllm",
+    uri: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Of the tracker; default: what its environment variables say."),
+    ] = None,
+) -> None:
+    """Log points, parameters, metrics and files to MLflow or W&B. Told twice, a tracker has everything once."""
+    from mixvllm.cli.track import track_results
+    from mixvllm.report.track import Target
+
+    raise typer.Exit(exit_code_of(lambda: track_results(folders, to, Target(project, uri))))
+
+
+RESULT_COMMANDS = (compare, track)
 """In the order that help shows them."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
+from mixvllm.cli.sweep_end import tell_trackers
 from mixvllm.cli.sweeping import say, short, sweep_folder
 from mixvllm.cli.trials import LocalTrials, SlurmTrials, Trials, plan_of
 from mixvllm.config.faults import show_value
@@ -101,5 +102,7 @@ def _show(end: End, study: Study, space: Space, asked: Asked, folder: SweepFolde
         say(f"the search ended: {end.value}. To go on: mixvllm resume {short(folder.path)} sweep.num_trials=N")
     if signals.exit_code is not None:
         return signals.exit_code
+    if written is not None:
+        tell_trackers(folder, asked.settings.track, signals)
     is_good = end is not End.STOPPED and any(trial.state == "measured" for trial in trials)
     return EXIT_OK if is_good else EXIT_FAILED

@@ -13,7 +13,7 @@ from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.job_watch import JobWatch, listed
 from mixvllm.cli.slurm_screen import SlurmScreen
-from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results
+from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results, tell_trackers
 from mixvllm.cli.sweeping import say, short, sweep_folder, works_of
 from mixvllm.cluster.array_folder import Element
 from mixvllm.cluster.follow import SubmittedJob, living_jobs
@@ -140,6 +140,7 @@ def _wait(plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat], jobs: Sequ
             follow(plan, folder, repeats, jobs, signals)
         finally:
             written = write_results(folder)
+        tell_trackers(folder, plan.settings.track, signals)
         return show_results(written, folder, signals)
 
 

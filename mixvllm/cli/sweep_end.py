@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.sweeping import say, short
+from mixvllm.report.track_process import track_aside
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import Repeat
@@ -43,6 +44,13 @@ def done_before(plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat]) -> l
     again = {(repeat.point.content_hash, repeat.number) for repeat in repeats}
     records = [record for point in plan.points for record in folder.read_repeats(point.content_hash)]
     return [record for record in records if (record["point"], record["repeat"]) not in again]
+
+
+def tell_trackers(folder: SweepFolder, names: Sequence[str], signals: StopSignals) -> None:
+    """Tell trackers of the results; where one fails, say so and go on. A sweep that was stopped is not told of."""
+    if names and signals.exit_code is None:
+        for line in track_aside(folder.path, names):
+            say(line)
 
 
 def show_results(written: Written, folder: SweepFolder, signals: StopSignals) -> int:

@@ -85,7 +85,7 @@ def _point(source: Source, index: int, group: _Group, swept: Sequence[str], shar
         repeats=repeats,
         num_repeats=len(repeats),
         num_gpus=asked.num_gpus,
-        content_hash=_hash([asked.flat, [group.input_tokens and round(group.input_tokens)]]),
+        content_hash=_hash([asked.flat, round(group.input_tokens or 0), group.records[0].group]),
     )
 
 

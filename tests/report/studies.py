@@ -41,12 +41,15 @@ def study(
     points: Sequence[tuple[Mapping[str, Any], tuple[Repeat, ...]]],
     *,
     num_gpus: int | None = 1,
-    **of_source: Any,
+    folder: Path = Path("/sweeps"),
 ) -> Study:
-    """Return a study of points: what each asks for by dotted key, and its repeats; one without any has failed."""
+    """Return a study of points: what each asks for by dotted key, and its repeats; one without any has failed.
+
+    Its folder, which need not be there, is in `folder`.
+    """
     keys = dict.fromkeys(key for asked, _ in points for key in asked)
     swept = tuple(key for key in keys if len({str(asked.get(key)) for asked, _ in points}) > 1)
-    source = Source(Path("/sweeps") / name, name, True, "sweep", swept=swept, **of_source)
+    source = Source(folder / name, name, True, "sweep", swept=swept)
     made = [
         StudyPoint(
             source,

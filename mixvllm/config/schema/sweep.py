@@ -42,6 +42,8 @@ class SweepConfig(Section):
     """Fork servers from an interpreter that has imported vLLM: auto = where several of one kind follow each other."""
     skip_infeasible: bool = False
     """Leave out points that this machine cannot run, instead of stopping before the first one."""
+    track: list[Literal["mlflow", "wandb"]] = Field(default_factory=list)
+    """Trackers that are told of the results at the end; their environment variables say where they are."""
     search: Literal["optuna"] | None = None
     """Try some points of the grid instead of all: optuna chooses them from what was measured."""
     objective: Annotated[dict[str, Direction], AfterValidator(_objective), Field(validate_default=True)] = Field(
