@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.runtime import RuntimeConfig
@@ -61,6 +62,26 @@ class Wrapper:
         caches = runtime.cache_dir or str(cache_folder / "runtime")
         variables = (*config.server.env, *runtime.pass_env)
         return cls(runtime, caches, (*named_mounts(runtime), *needed_mounts(config)), variables)
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the wrapper that `record` holds, as `record` wrote it."""
+        return cls(
+            runtime=RuntimeConfig.model_validate(record["runtime"]),
+            caches=record["caches"],
+            mounts=tuple(Mount(**mount) for mount in record["mounts"]),
+            variables=tuple(record["variables"]),
+        )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """This as JSON has it: what runs on another node is wrapped there, by what is there."""
+        return {
+            "runtime": self.runtime.model_dump(mode="json"),
+            "caches": self.caches,
+            "mounts": [asdict(mount) for mount in self.mounts],
+            "variables": list(self.variables),
+        }
 
     @property
     def variable_prefix(self) -> str:

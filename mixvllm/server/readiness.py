@@ -68,7 +68,10 @@ class Readiness:
         if self._client.health() != 200:
             return False
         if self._replicas is not None:
-            self._client.know_replicas((read_json(self._replicas) or {})["urls"])
+            replicas = read_json(self._replicas)
+            if replicas is None:
+                return False
+            self._client.know_replicas(replicas["urls"])
             if not self._client.engines_are_healthy():  # the router answers as soon as one of them does
                 return False
         if not all(self._client.has_identity(self._identity) for _ in range(_NUM_CONNECTIONS)):

@@ -166,19 +166,10 @@ def launch(
         is_cpu=installation.is_cpu,
         secrets=known_secrets(environment),
     )
-    command.wrapper.make_folders(environment)
-    wrapped = command.wrapper.server(command.argv, {**environment, "TMPDIR": str(place.tmp_dir)})
-    argv = leading_argv(
-        wrapped.argv,
-        config,
-        environment,
-        port=address.lease.port,
-        replicas=folder.replicas,
-        is_cpu=place.is_cpu,
-    )
+    wrapped = _wrapped(command, config, {**environment, "TMPDIR": str(place.tmp_dir)}, place)
     is_forked = warm is not None and not has_parts(config) and warm.key == warm_key(installation, environment)
     process = GuardedProcess.start(
-        argv,
+        wrapped.argv,
         wrapped.environment,
         log=folder.server_log,
         tmp_dir=place.tmp_dir,
@@ -191,6 +182,16 @@ def launch(
     except BaseException:
         process.kill()
         raise
+
+
+def _wrapped(command: ServerCommand, config: ServeConfig, environment: Mapping[str, str], place: Place) -> Wrapped:
+    """Return what is started: `command` in its runtime, or the leader of several of it, which wraps each."""
+    if not has_parts(config):
+        command.wrapper.make_folders(environment)
+        return command.wrapper.server(command.argv, environment)
+    port, replicas = place.address.lease.port, place.folder.replicas
+    argv = leading_argv(command, config, environment, port=port, replicas=replicas, is_cpu=place.is_cpu)
+    return Wrapped(tuple(argv), dict(environment))
 
 
 def environment_of(deployment: Deployment) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from mixvllm import ServeConfig
 from mixvllm.errors import PreflightFailed
+from mixvllm.server.command import ServerCommand
 from mixvllm.server.nodes import leading_argv
 from mixvllm.server.nodes.fleet import Fleet
 from mixvllm.server.nodes.others import ADDRESS, RANK, NodeTask
@@ -22,7 +23,9 @@ _JOB = {"SLURM_JOB_ID": "1", "SLURM_JOB_NUM_NODES": "2"}
 
 def leader_of(environment: dict[str, str], **sections: dict[str, Any]) -> list[str]:
     config = ServeConfig.model_validate({"model": {"name": "m"}, **sections})
-    return leading_argv(["vllm"], config, environment, port=8000, replicas=Path("/run/replicas.json"), is_cpu=False)
+    return leading_argv(
+        ServerCommand(("vllm",), {}), config, environment, port=8000, replicas=Path("/run/replicas.json"), is_cpu=False
+    )
 
 
 def test_the_first_node_alone_has_a_front_end() -> None:
@@ -68,10 +71,6 @@ def test_with_ray_vllm_is_not_told_the_number_of_nodes() -> None:
 
     assert span.argv_without_nodes == ["python", "-m", "x", "-tp", "2"]
     assert span.ray_argv("--head")[:5] == ["python", "-m", "ray.scripts.scripts", "start", "--head"]
-
-
-def test_a_server_of_one_part_has_no_leader() -> None:
-    assert leader_of(_JOB) == ["vllm"]
 
 
 def test_replicas_without_a_router_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

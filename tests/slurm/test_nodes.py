@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.fakes.containers import make_image, make_program
 from tests.launches import Launch, Run
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_submit_run import job_of, state
@@ -72,6 +74,23 @@ def test_ray_is_started_on_all_nodes_before_vllm(slurm: Cluster, run: Run, tmp_p
     assert "Ray runtime started on" in log
     assert "'distributed_executor_backend': 'ray'" in log
     assert "nnodes" not in log
+    assert slurm.left() == []
+
+
+def test_a_server_on_two_nodes_has_an_image_on_each(
+    slurm: Cluster, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_program(tmp_path / "programs", "apptainer")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'programs'}:{os.environ['PATH']}")
+    image = make_image(tmp_path / "image", phase_s=0.005, pids_file=str(tmp_path / "pids"))
+    launch = run(*_TWO_NODES, "server.python=null", "runtime=apptainer", f"runtime.image={image}", "workload=probe")
+
+    assert launch.exit_code() == 0, launch.stderr
+    calls = [json.loads(line) for line in (tmp_path / "programs" / "calls").read_text().splitlines()]
+    served = [call for call in calls if "serve" in call["command"]]
+    assert sorted("--headless" in call["command"] for call in served) == [False, True]
+    assert all("VLLM_HOST_IP" in call["environment"] for call in served)
+    assert engines_left(tmp_path) == []
     assert slurm.left() == []
 
 

@@ -57,6 +57,17 @@ def test_a_run_is_done_in_a_container(slurm: Cluster, pyxis: Run, tmp_path: Path
     assert slurm.left() == []
 
 
+def test_a_server_on_two_nodes_has_a_container_on_each(slurm: Cluster, pyxis: Run, tmp_path: Path) -> None:
+    sizes = ["inference.tensor_parallel_size=2", "inference.nnodes=2", "runtime.version=0.32.0"]
+    launch = pyxis("workload=probe", "server.restart=never", *sizes)
+
+    assert launch.exit_code() == 0, launch.stderr
+    calls = [json.loads(line) for line in (tmp_path / "programs" / "calls").read_text().splitlines()]
+    assert sorted("--headless" in call["command"] for call in calls if "serve" in call["command"]) == [False, True]
+    assert engines_left(tmp_path) == []
+    assert slurm.left() == []
+
+
 def test_requests_in_flight_finish_before_the_job_is_left(slurm: Cluster, pyxis: Run, tmp_path: Path) -> None:
     launch = pyxis("workload=serve", "server.drain_timeout_s=15", token_delay_s=0.1)
     url = launch.wait_ready()

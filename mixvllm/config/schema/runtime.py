@@ -107,10 +107,9 @@ def runtime_faults(
     for key, path in (("model.name", model.name), ("model.tokenizer", model.tokenizer or "")):
         if path.startswith(("./", "../", "~")):
             yield Fault(key, "must be a whole path in a container, as it is there", path)
-    if inference.nnodes > 1:
-        yield Fault(
-            "inference.nnodes", f"must be 1 with runtime.kind={runtime.kind}; modules run on several nodes", None
-        )
+    if inference.nnodes > 1 and inference.distributed_executor_backend == "ray":
+        words = "must not be ray over several nodes in a container: Ray's processes would be outside of it; null = mp"
+        yield Fault("inference.distributed_executor_backend", words, "ray")
 
 
 def _only_what_it_uses(runtime: RuntimeConfig) -> Iterator[Fault]:

@@ -6,7 +6,7 @@ The guardian starts one program for each, the leader, which starts the parts and
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import PreflightFailed
 from mixvllm.machine.nodes import num_allocated_nodes
 from mixvllm.machine.program import module_argv
+from mixvllm.server.command import ServerCommand
 from mixvllm.server.nodes.fleet import Fleet
 from mixvllm.server.nodes.span import Span
 
@@ -26,12 +27,18 @@ def has_parts(config: ServeConfig) -> bool:
 
 
 def leading_argv(
-    argv: Sequence[str], config: ServeConfig, environment: Mapping[str, str], *, port: int, replicas: Path, is_cpu: bool
+    command: ServerCommand,
+    config: ServeConfig,
+    environment: Mapping[str, str],
+    *,
+    port: int,
+    replicas: Path,
+    is_cpu: bool,
 ) -> list[str]:
-    """Return the command that runs the server `argv` as the parts that `config` says; `argv` itself where it has none.
+    """Return the command of the leader that runs `command` as the parts that `config` says.
 
     Args:
-        argv: of one vLLM on one node; program first.
+        command: of one vLLM on one node; what it is wrapped in wraps each part.
         config: validated.
         environment: of the server.
         port: where clients are answered.
@@ -42,13 +49,11 @@ def leading_argv(
         PreflightFailed: this process has too few nodes, or there is no router.
     """
     if config.inference.nnodes > 1:
-        return _spanning_argv(argv, config, environment)
-    if config.server.replicas > 1:
-        return _routing_argv(argv, config, environment, port=port, replicas=replicas, is_cpu=is_cpu)
-    return list(argv)
+        return _spanning_argv(command, config, environment)
+    return _routing_argv(command, config, environment, port=port, replicas=replicas, is_cpu=is_cpu)
 
 
-def _spanning_argv(argv: Sequence[str], config: ServeConfig, environment: Mapping[str, str]) -> list[str]:
+def _spanning_argv(command: ServerCommand, config: ServeConfig, environment: Mapping[str, str]) -> list[str]:
     num_nodes = config.inference.nnodes
     allocated = num_allocated_nodes(environment)
     if allocated < num_nodes:
@@ -56,17 +61,24 @@ def _spanning_argv(argv: Sequence[str], config: ServeConfig, environment: Mappin
         words = f"inference.nnodes={num_nodes}: the server takes {num_nodes} nodes, and {has}"
         raise PreflightFailed(f"{words}\n  next: submit=slurm, or --multirun hydra/launcher=slurm")
     span = Span(
-        argv=tuple(argv),
+        argv=command.argv,
         num_nodes=num_nodes,
         num_replicas=config.inference.data_parallel_size,
         interface=config.server.interface,
         uses_ray=config.inference.distributed_executor_backend == "ray",
+        wrapper=command.wrapper.record,
     )
     return module_argv("mixvllm.server.nodes.spanning", span.text)
 
 
 def _routing_argv(
-    argv: Sequence[str], config: ServeConfig, environment: Mapping[str, str], *, port: int, replicas: Path, is_cpu: bool
+    command: ServerCommand,
+    config: ServeConfig,
+    environment: Mapping[str, str],
+    *,
+    port: int,
+    replicas: Path,
+    is_cpu: bool,
 ) -> list[str]:
     if find_spec("vllm_router") is None:
         words = f"server.replicas={config.server.replicas}: vLLM's router is not installed"
@@ -76,7 +88,7 @@ def _routing_argv(
         words = f"server.replicas={config.server.replicas} on {num_nodes} nodes: others can reach the replicas"
         raise PreflightFailed(f"{words}, so that they need a key\n  next: server.api_key=generate")
     fleet = Fleet(
-        argv=tuple(argv),
+        argv=command.argv,
         router=tuple(_router_argv(config, port)),
         urls_file=str(replicas),
         num_here=config.server.replicas // num_nodes,
@@ -84,6 +96,7 @@ def _routing_argv(
         num_gpus=0 if is_cpu else config.inference.num_gpus,
         drain_s=config.server.drain_timeout_s,
         interface=config.server.interface,
+        wrapper=command.wrapper.record,
     )
     return module_argv("mixvllm.server.nodes.routing", fleet.text)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 _PORTS_PER_REPLICA = 16
 
@@ -24,6 +24,7 @@ class Fleet:
         num_gpus: of each replica; 0 where they run on the CPU.
         drain_s: seconds that requests in flight get at a stop.
         interface: by which the nodes reach each other, see `own_address`.
+        wrapper: what each replica is wrapped in, see `Wrapper.record`.
     """
 
     argv: tuple[str, ...]
@@ -34,6 +35,7 @@ class Fleet:
     num_gpus: int
     drain_s: float
     interface: str | None
+    wrapper: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from mixvllm.runtime.wrapper import Wrapped, Wrapper
 
 TICK_S = 0.05
 """Seconds between two looks at the parts."""
@@ -17,6 +22,29 @@ def noted_signals() -> list[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: noted.append(number))
     return noted
+
+
+def wrap(record: Mapping[str, Any], argv: Sequence[str], environment: Mapping[str, str]) -> Wrapped:
+    """Return the command of a part in its runtime on this node.
+
+    Args:
+        record: of the wrapper; empty where there is none.
+        argv: as it is inside.
+        environment: whole, as it would be on the host.
+    """
+    if not record:
+        return Wrapped(tuple(argv), dict(environment))
+    wrapper = Wrapper.of_record(record)
+    wrapper.make_folders(environment)
+    return wrapper.server(argv, environment)
+
+
+def start_part(
+    record: Mapping[str, Any], argv: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a part of the server here; see `wrap`."""
+    wrapped = wrap(record, argv, environment)
+    return subprocess.Popen(wrapped.argv, stdin=subprocess.DEVNULL, env=wrapped.environment)
 
 
 def share_ports() -> None:

@@ -12,8 +12,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import IO, Self
+from dataclasses import asdict, dataclass, field
+from typing import IO, Any, Self
 
 from mixvllm.machine.program import module_argv
 from mixvllm.vllm.environment import API_KEY_VARIABLE
@@ -37,12 +37,14 @@ class NodeTask:
         interface: by which the nodes reach each other, see `own_address`.
         answers_clients: whether it needs the clients' key.
         drain_s: seconds that requests in flight get at a stop.
+        wrapper: what it is wrapped in on its node, see `Wrapper.record`; empty where it wraps by itself.
     """
 
     argv: tuple[str, ...]
     interface: str | None
     answers_clients: bool = False
     drain_s: float = 0.0
+    wrapper: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import select
+import shutil
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from mixvllm.runs.registry import host_name
 from mixvllm.server.guarded import GuardedProcess
 from mixvllm.server.guardian import Lines
 from mixvllm.server.limits import StopLimits
+from mixvllm.server.nodes.leader import wrap
 from mixvllm.server.nodes.others import READY, NodeTask, node_environment
 
 _SILENCE_S = 15.0  # many lines that did not come
@@ -55,15 +57,17 @@ def _run() -> int:
     address, interface = own_address(task.interface)
     os.environ.pop("TMPDIR", None)
     tmp_dir = private_tmp() / f"node-{os.environ['SLURM_JOB_ID']}-{secrets.token_hex(4)}"
+    caches = tmp_dir.with_name(f"{tmp_dir.name}-caches")
     environment = {
         **os.environ,
-        **_caches(tmp_dir),
+        **_caches(caches),
         **node_environment(address, interface),
         "TMPDIR": str(tmp_dir),
     }
+    wrapped = wrap(task.wrapper, task.argv_of(_rank(), address), environment)
     engine = GuardedProcess.start(
-        task.argv_of(_rank(), address),
-        environment,
+        wrapped.argv,
+        wrapped.environment,
         log=Path(f"/proc/{os.getpid()}/fd/1"),
         tmp_dir=tmp_dir,
         limits=_LIMITS,
@@ -73,14 +77,15 @@ def _run() -> int:
         return _watch(engine, lines)
     finally:
         engine.stop(lambda: False)
+        shutil.rmtree(caches, ignore_errors=True)
 
 
-def _caches(tmp_dir: Path) -> dict[str, str]:
+def _caches(folder: Path) -> dict[str, str]:
     """Return folders for those caches that are in one of the first node's own, which is not here."""
     of_job = f"mx{os.getuid()}-"
     values = {name: Path(os.environ.get(name, "")) for name in _CACHES}
     return {
-        name: str(tmp_dir / _CACHES[name])
+        name: str(folder / _CACHES[name])
         for name, path in values.items()
         if any(part.startswith(of_job) for part in path.parts)
     }

@@ -20,7 +20,7 @@ from mixvllm.machine.ports import PortLease, lease_port
 from mixvllm.machine.program import module_argv
 from mixvllm.runs.files import write_json
 from mixvllm.server.nodes.fleet import Fleet
-from mixvllm.server.nodes.leader import TICK_S, noted_signals, share_ports
+from mixvllm.server.nodes.leader import TICK_S, noted_signals, share_ports, start_part
 from mixvllm.server.nodes.others import NodeTask, Others
 
 _LOOPBACK = "127.0.0.1"
@@ -77,7 +77,7 @@ class Leader:
         self._leases.append(lease)
         argv = [*self._fleet.argv, "--host", self._address, "--port", str(lease.port)]
         environment = {**os.environ, **self._fleet.environment_of(index, os.environ)}
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=environment)
+        return start_part(self._fleet.wrapper, argv, environment)
 
     def _start_others(self) -> Others:
         fleet = self._fleet

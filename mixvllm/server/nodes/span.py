@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from mixvllm.server.nodes.others import RANK
 
@@ -26,6 +26,7 @@ class Span:
         num_replicas: of the model, its data parallel size.
         interface: by which the nodes reach each other, see `own_address`.
         uses_ray: whether Ray runs the workers.
+        wrapper: what each command is wrapped in, see `Wrapper.record`.
     """
 
     argv: tuple[str, ...]
@@ -33,6 +34,7 @@ class Span:
     num_replicas: int
     interface: str | None
     uses_ray: bool = False
+    wrapper: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Self:

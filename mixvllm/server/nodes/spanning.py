@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from mixvllm.errors import MixvllmError
 from mixvllm.machine.nodes import own_address
 from mixvllm.machine.ports import lease_port
-from mixvllm.server.nodes.leader import TICK_S, exit_code, noted_signals, share_ports
+from mixvllm.server.nodes.leader import TICK_S, exit_code, noted_signals, share_ports, start_part
 from mixvllm.server.nodes.others import ADDRESS, NodeTask, Others, node_environment
 from mixvllm.server.nodes.span import Span
 
@@ -85,8 +85,9 @@ def _by_themselves(
     meeting = ["--master-addr", address, "--master-port", lease()]
     if span.num_replicas > 1:
         meeting += ["--data-parallel-rpc-port", lease()]
-    front_end = subprocess.Popen(span.front_end_argv(meeting), stdin=subprocess.DEVNULL, env=environment)
-    others = Others(NodeTask(tuple(span.headless_argv(meeting)), span.interface), span.num_nodes - 1, os.environ)
+    front_end = start_part(span.wrapper, span.front_end_argv(meeting), environment)
+    task = NodeTask(tuple(span.headless_argv(meeting)), span.interface, wrapper=span.wrapper)
+    others = Others(task, span.num_nodes - 1, os.environ)
     try:
         yield front_end, Helpers(others)
     finally:
@@ -98,13 +99,14 @@ def _with_ray(span: Span, address: str, lease: Callable[[], str], environment: M
     port = lease()
     folder = tempfile.mkdtemp(prefix="mxr-", dir="/tmp")
     own = ["--head", "--node-ip-address", address, "--port", port, "--include-dashboard", "false"]
-    ray = subprocess.Popen(span.ray_argv(*own, "--temp-dir", folder), stdin=subprocess.DEVNULL, env=dict(environment))
+    ray = start_part(span.wrapper, span.ray_argv(*own, "--temp-dir", folder), environment)
     joining = span.ray_argv("--address", f"{address}:{port}", "--node-ip-address", ADDRESS)
-    others = Others(NodeTask(tuple(joining), span.interface), span.num_nodes - 1, os.environ)
+    task = NodeTask(tuple(joining), span.interface, wrapper=span.wrapper)
+    others = Others(task, span.num_nodes - 1, os.environ)
     try:
         _await_ray(ray, others, address, int(port))
         meeting = {**environment, "RAY_ADDRESS": f"{address}:{port}"}
-        front_end = subprocess.Popen(span.argv_without_nodes, stdin=subprocess.DEVNULL, env=meeting)
+        front_end = start_part(span.wrapper, span.argv_without_nodes, meeting)
         yield front_end, Helpers(others, ray)
     finally:
         others.end()
