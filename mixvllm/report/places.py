@@ -29,10 +29,11 @@ def num_gpus_of(shape: Mapping[str, Any], frozen: Mapping[str, Any]) -> int | No
         count = count_in(record, "num_gpus")
         if count is not None:
             return count
-    inference = mapping_in(mapping_in(frozen, "config"), "inference")
+    config = mapping_in(frozen, "config")
+    inference = mapping_in(config, "inference")
     if not inference:
         return None
-    product = 1
+    product = count_in(mapping_in(config, "server"), "replicas") or 1
     for name in _SIZES:
         product *= count_in(inference, name) or 1
     return product

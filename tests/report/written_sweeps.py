@@ -81,7 +81,7 @@ def _point(
     config = ExperimentConfig.model_validate(_nested({"model.name": model, "workload.kind": "bench", **values}))
     of_server = {key: value for key, value in labels.items() if key.startswith("inference")}
     server_key = f"{zlib.crc32(json.dumps(of_server).encode()):016x}"
-    num_gpus = config.inference.num_gpus
+    num_gpus = config.num_gpus
     content_hash = f"{index:016x}"
     overrides = [f"model.name={model}", *(f"{key}={value}" for key, value in values.items())]
     frozen = {
