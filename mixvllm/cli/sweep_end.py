@@ -59,7 +59,8 @@ def show_results(written: Written, folder: SweepFolder, signals: StopSignals) ->
         say(written.remark)
     results = written.results
     width = shutil.get_terminal_size().columns
-    sys.stdout.write("\n".join([*table_lines(results, width), "", f"results  {short(folder.results_csv)}"]) + "\n")
+    where = [f"results  {short(folder.results_csv)}", f"look     mixvllm report {short(folder.path)}"]
+    sys.stdout.write("\n".join([*table_lines(results, width), "", *where]) + "\n")
     sys.stdout.flush()
     verdicts = {row["verdict"] for row in results.rows}
     is_whole = all(row["num_ok"] == row["num_repeats"] for row in results.summaries)
