@@ -14,7 +14,7 @@ from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine import GIB
 from mixvllm.machine.memory import read_model_files
 from mixvllm.machine.preflight.weights import model_folder
-from mixvllm.vllm.installation import CPU_DISTRIBUTION
+from mixvllm.vllm.installation import is_cpu_build
 
 _STEPS_MIN = (30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10080)
 """Times that jobs ask for, so that groups which differ by a few minutes are one array."""
@@ -54,7 +54,7 @@ def shape_of_record(
         record: of the point.
     """
     config = ExperimentConfig.model_validate(record["config"])
-    is_cpu = CPU_DISTRIBUTION in record["versions"]
+    is_cpu = is_cpu_build(record["versions"])
     return shape_of(config, options, environment, num_repeats=num_repeats, is_cpu=is_cpu)
 
 

@@ -12,7 +12,7 @@ from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import Fault
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.work import Work
-from mixvllm.vllm.installation import CPU_DISTRIBUTION
+from mixvllm.vllm.installation import is_cpu_build
 
 Records = Mapping[str, Mapping[str, Any]]
 """The record of one point of each group, by its server key."""
@@ -27,7 +27,7 @@ def make_slots(records: Records, options: LocalLauncherConfig, visible: Callable
     """
     if options.gpus != "auto":
         return Slots([str(gpu) for gpu in options.gpus])
-    needs_gpus = any(CPU_DISTRIBUTION not in (record.get("versions") or {}) for record in records.values())
+    needs_gpus = any(not is_cpu_build(record.get("versions") or {}) for record in records.values())
     return Slots(visible() if needs_gpus else [], options.slots)
 
 

