@@ -98,7 +98,10 @@ def test_a_mount_is_two_whole_paths(mount: str) -> None:
     [
         ({"server": {"python": "/opt/python"}}, "server.python"),
         ({"model": {"name": "./model"}}, "model.name"),
-        ({"inference": {"nnodes": 2, "tensor_parallel_size": 2}}, "inference.nnodes"),
+        (
+            {"inference": {"nnodes": 2, "tensor_parallel_size": 2, "distributed_executor_backend": "ray"}},
+            "inference.distributed_executor_backend",
+        ),
     ],
 )
 def test_what_a_container_cannot_have_is_refused(sections: dict[str, Any], path: str) -> None:
