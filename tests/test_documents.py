@@ -39,7 +39,9 @@ def test_there_are_commands_to_try() -> None:
 
 @pytest.mark.parametrize(("document", "words"), list(commands("python launch.py")), ids=name_of)
 def test_a_launch_of_the_documents_would_start(document: str, words: list[str], tmp_path: Path) -> None:
-    own = [f"server.python={make_interpreter(tmp_path / 'fake')}", "dry_run=true", "preflight=off"]
+    is_local = not any(word.startswith("runtime=") for word in words)
+    python = [f"server.python={make_interpreter(tmp_path / 'fake')}"] if is_local else []
+    own = [*python, "dry_run=true", "preflight=off"]
     extra = [] if words[0] in _NOT_RUN else own
     command = [sys.executable, str(ROOT / "launch.py"), *words, *extra]
 

@@ -17,9 +17,9 @@ from mixvllm.server.server import Server
 from mixvllm.vllm.command import CLI_MODULE
 from mixvllm.vllm.installation import Installation
 from mixvllm.workload.bench.generator import LoadGenerator
-from tests.server.conftest import Start, start
+from tests.server.conftest import Start, place, start
 
-__all__ = ["start"]
+__all__ = ["place", "start"]
 
 _DEADLINE_S = 20.0
 
