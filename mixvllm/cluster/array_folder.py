@@ -47,10 +47,14 @@ class Terms:
     Args:
         max_requeues: how often each may be started again.
         full_time_s: seconds after which a job that is told that it ends soon has had its time; before, it is preempted.
+        timeout_min: minutes that each has.
+        signal_delay_s: seconds before its end at which it is told.
     """
 
     max_requeues: int
     full_time_s: float
+    timeout_min: int
+    signal_delay_s: int
 
 
 @dataclass(frozen=True)

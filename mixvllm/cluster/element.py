@@ -25,6 +25,7 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.records import read_json
 from mixvllm.runs.registry import host_name
+from mixvllm.server.limits import StartLimit
 from mixvllm.server.warm.engines import WarmEngines
 from mixvllm.sweep.group import GroupRunner, Task
 from mixvllm.sweep.meter import Meter
@@ -34,6 +35,8 @@ from mixvllm.sweep.sweep_folder import SweepFolder
 
 _DISK_S = 90.0  # until a node sees what was written on another one: NFS keeps what it knows for up to a minute
 _SLURM_S = 20.0
+_SIGNAL_EARLY_S = 70.0  # Slurm sends the signal up to a minute before it should
+_SPARE_SHARE = 0.2  # of the time, where that is short
 
 
 def main(path: str) -> None:
@@ -73,6 +76,7 @@ class ElementRunner:
             self._record("given_up", f"started {self._job.restart_count} times: hydra.launcher.max_requeues")
             return 1
         self._record("running")
+        self._signals.limit_first_start(start_limit(self._began, terms))
         element = elements[self._job.index]
         if not element.server_key:
             self._run_alone()
@@ -83,8 +87,9 @@ class ElementRunner:
     def _run_alone(self) -> None:
         folder = RunFolder(self._folder.work)
         workload = (read_json(folder.point) or {})["config"]["workload"]
-        self._has_progressed = workload["kind"] == "serve"
         self._is_failed = not run_alone(folder, self._job, self._signals, self._remark)
+        was_ready = bool((read_json(folder.status) or {}).get("ready_at"))
+        self._has_progressed = workload["kind"] == "serve" and was_ready
 
     def _left(self, element: Element) -> Element:
         """Return `element` without what an earlier start of this job has finished."""
@@ -178,6 +183,24 @@ class ElementRunner:
             "since": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
         write_json(self._folder.job(self._job.index), record)
+
+
+def start_limit(began: float, terms: Terms) -> StartLimit:
+    """Return until when the first server of a job can become ready: Slurm asks it to stop soon after that.
+
+    Args:
+        began: when the job did, by `time.monotonic`.
+        terms: of its array.
+    """
+    usable_s = 60 * terms.timeout_min - terms.signal_delay_s
+    spare_s = min(_SIGNAL_EARLY_S, _SPARE_SHARE * usable_s)
+    limits = f"timeout_min={terms.timeout_min}, signal_delay_s={terms.signal_delay_s}"
+    return StartLimit(
+        until=began + usable_s - spare_s,
+        cause=f"the server was not ready before its job had to end ({limits}): raise hydra.launcher.timeout_min",
+        fix="raise hydra.launcher.timeout_min",
+        override=f"hydra.launcher.timeout_min={2 * terms.timeout_min}",
+    )
 
 
 def _words(event: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from time import monotonic
 from types import FrameType
 from typing import Self
 
+from mixvllm.server.limits import StartLimit
 from mixvllm.server.signals import StopSignals
 
 _TIME_UP = (signal.SIGUSR1, signal.SIGUSR2)
@@ -28,6 +29,7 @@ class JobSignals(StopSignals):
         self._is_time_up = False
         self._first_at = 0.0
         self._is_forced = False
+        self._start_limit: StartLimit | None = None
 
     def __enter__(self) -> Self:
         signal.pthread_sigmask(signal.SIG_BLOCK, _TIME_UP)
@@ -46,6 +48,15 @@ class JobSignals(StopSignals):
     def is_forced(self) -> bool:
         """Whether it was asked for again, later."""
         return self._is_forced
+
+    def limit_first_start(self, limit: StartLimit) -> None:
+        """Have the first start end in time: a later one, which had less of the job, goes on in the job's next start."""
+        self._start_limit = limit
+
+    def take_start_limit(self) -> StartLimit | None:
+        """Return what limits the first start; None from the second on."""
+        limit, self._start_limit = self._start_limit, None
+        return limit
 
     def ask_to_stop(self) -> None:
         """Have it as if a SIGTERM had come."""

@@ -85,7 +85,8 @@ def write_arrays(work: Path, batches: Sequence[Batch], options: SlurmLauncherCon
 
 
 def _terms(shape: JobShape, options: SlurmLauncherConfig) -> Terms:
-    return Terms(options.max_requeues, 60 * shape.timeout_min - options.signal_delay_s - _EARLY_S)
+    full_time_s = 60 * shape.timeout_min - options.signal_delay_s - _EARLY_S
+    return Terms(options.max_requeues, full_time_s, shape.timeout_min, options.signal_delay_s)
 
 
 def submit(folders: Sequence[ArrayFolder], cluster: str) -> list[str]:

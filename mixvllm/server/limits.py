@@ -1,8 +1,12 @@
-"""How long the stages of a stop may take."""
+"""How long the stages of a stop may take, and until when a server can become ready."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from pathlib import Path
+
+from mixvllm.errors import ServerNotReady
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,34 @@ class StopLimits:
 
 STOP_LIMITS = StopLimits()
 """What vLLM 0.32 needs."""
+
+
+@dataclass(frozen=True)
+class StartLimit:
+    """The moment at which what a server is started in will end, or begin to.
+
+    Args:
+        until: by `time.monotonic`.
+        cause: why a server that is not ready by then never can be.
+        fix: what to do.
+        override: one that does it.
+    """
+
+    until: float
+    cause: str
+    fix: str
+    override: str
+
+    def raise_if_over(self, phase: str, log: Path) -> None:
+        """Raise `ServerNotReady`, which no other start would mend, where the moment has come.
+
+        Args:
+            phase: of the start.
+            log: of the server.
+        """
+        if time.monotonic() <= self.until:
+            return
+        cause = f"{self.cause}; it was in phase {phase}"
+        failure = {"id": "job-too-short", "kind": "config", "cause": cause, "fix": self.fix, "override": self.override}
+        message = f"not ready in time\n  cause: {cause}\n  log: {log}\n  try: {self.override}"
+        raise ServerNotReady(message, kind="config", failure=failure)

@@ -20,7 +20,7 @@ from mixvllm.server.aftermath import GpuBaseline, what_is_left
 from mixvllm.server.client import ServerClient
 from mixvllm.server.failure import FailureReport, exit_words
 from mixvllm.server.guarded import GuardedProcess
-from mixvllm.server.limits import STOP_LIMITS, StopLimits
+from mixvllm.server.limits import STOP_LIMITS, StartLimit, StopLimits
 from mixvllm.server.liveness import Liveness
 from mixvllm.server.log import LogReader
 from mixvllm.server.processes import ProcessId
@@ -171,12 +171,19 @@ class Server:
         """Return the leader's exit status (negative: the signal that ended it), or None while it lives."""
         return self._process.poll()
 
-    def wait_ready(self, timeout_s: float | None = None, *, should_stop: Callable[[], bool] = never) -> None:
+    def wait_ready(
+        self,
+        timeout_s: float | None = None,
+        *,
+        should_stop: Callable[[], bool] = never,
+        limit: StartLimit | None = None,
+    ) -> None:
         """Return when the server has answered on `/health`, shown that it is ours, and produced a token.
 
         Args:
             timeout_s: seconds from now; None = `server.ready_timeout_s`.
             should_stop: asked ten times a second.
+            limit: another one, which comes from outside; None where there is none.
 
         Raises:
             ServerDied: its process ended.
@@ -185,7 +192,7 @@ class Server:
             Interrupted: `should_stop` said so.
         """
         try:
-            self._wait_ready(self.config.server.ready_timeout_s if timeout_s is None else timeout_s, should_stop)
+            self._wait_ready(self.config.server.ready_timeout_s if timeout_s is None else timeout_s, should_stop, limit)
         except ServerFailed as error:
             self._failure = error
             raise
@@ -204,7 +211,7 @@ class Server:
         )
         self._record.tell("ready", url=self.url)
 
-    def _wait_ready(self, limit_s: float, should_stop: Callable[[], bool]) -> None:
+    def _wait_ready(self, limit_s: float, should_stop: Callable[[], bool], limit: StartLimit | None) -> None:
         deadline = time.monotonic() + limit_s
         while True:
             self._follow_log()
@@ -212,6 +219,8 @@ class Server:
             if should_stop():
                 raise Interrupted("stopped before the server was ready")
             self._raise_if_late(deadline, limit_s)
+            if limit is not None:
+                limit.raise_if_over(self._startup.phase, self.log_path)
             if self._ask_ready(deadline - time.monotonic()):
                 self._follow_log()  # what was printed while it was asked
                 return

@@ -64,6 +64,7 @@ class Service:
         self._policy = RestartPolicy(deployment.config.server)
         self._num_ports_lost = 0
         self._is_between = False
+        self._start_limit = deployment.start_limit
         self.server = self._launch()
 
     def wait_ready(self) -> None:
@@ -74,8 +75,9 @@ class Service:
             Interrupted: a stop was asked for.
         """
         while True:
+            limit, self._start_limit = self._start_limit, None
             try:
-                self.server.wait_ready(should_stop=self._should_stop)
+                self.server.wait_ready(should_stop=self._should_stop, limit=limit)
                 self._num_ports_lost = 0
                 return
             except ServerFailed as error:

@@ -7,6 +7,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from mixvllm.server.limits import StartLimit
+
 _BESIDE_S = 0.3
 """A signal to a whole group reaches its processes one by one."""
 _TICK_S = 0.02
@@ -61,6 +63,10 @@ class StopSignals:
         """Return whether a reload was asked for since the last call."""
         is_asked, self._is_reload_asked = self._is_reload_asked, False
         return is_asked
+
+    def take_start_limit(self) -> StartLimit | None:
+        """Return what limits the next start from outside; nothing does, but see `JobSignals`."""
+        return None
 
     @property
     def exit_code(self) -> int | None:

@@ -28,7 +28,7 @@ from mixvllm.server.address import Address
 from mixvllm.server.command import ServerCommand, server_command
 from mixvllm.server.guarded import GuardedProcess, GuardianProcess, start_guardian
 from mixvllm.server.key import ApiKey, resolve_key
-from mixvllm.server.limits import STOP_LIMITS, StopLimits
+from mixvllm.server.limits import STOP_LIMITS, StartLimit, StopLimits
 from mixvllm.server.nodes import has_parts, leading_argv
 from mixvllm.server.orphans import end_orphans, find_orphans
 from mixvllm.server.processes import boot_id, identify
@@ -46,11 +46,13 @@ class Deployment:
         config: validated.
         installation: the vLLM that serves it.
         environment: what the server gets over what its command says, e.g. the GPUs that are its own.
+        start_limit: of its first start; None where nothing from outside limits it.
     """
 
     config: ServeConfig
     installation: Installation
     environment: Mapping[str, str] = field(default_factory=dict)
+    start_limit: StartLimit | None = None
 
 
 def start_server(

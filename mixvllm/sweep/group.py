@@ -158,7 +158,7 @@ class GroupRunner:
         self._meter.warm_up(point)
         write_json(folder.point, point.record())
         prepare(config, point.installation, folder, self._remark)
-        deployment = Deployment(config, point.installation, environment)
+        deployment = Deployment(config, point.installation, environment, self._signals.take_start_limit())
         is_warm = self._task.is_warm and config.runtime.kind == "local"
         warm = self._warm_engine(deployment) if is_warm else None
         began = monotonic()

@@ -111,7 +111,7 @@ def _serve(
 ) -> dict[str, Any]:
     prepare(point.config, point.installation, folder, view.say)
     service = Service(
-        Deployment(point.config, point.installation),
+        Deployment(point.config, point.installation, start_limit=signals.take_start_limit()),
         folder,
         take_address(point.config, folder),
         observers,

@@ -11,7 +11,7 @@ from mixvllm.errors import MixvllmError
 from mixvllm.runs.files import write_json
 
 ELEMENTS = [Element("key", (("a", 1), ("a", 2), ("b", 1)), is_warm=True), Element()]
-TERMS = Terms(max_requeues=3, full_time_s=60.0)
+TERMS = Terms(max_requeues=3, full_time_s=60.0, timeout_min=3, signal_delay_s=30)
 
 
 @pytest.fixture

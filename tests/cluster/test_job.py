@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mixvllm.cluster.array_folder import Terms
+from mixvllm.cluster.element import start_limit
 from mixvllm.cluster.job import ThisJob, own_surroundings, slot_of
 from mixvllm.cluster.stopped_by import Stopper, parse_stopper
 from mixvllm.errors import MixvllmError, PreflightFailed
@@ -95,3 +97,12 @@ def test_who_stopped_a_job_is_what_slurm_shows_of_it(
     text = SHOWN.format(state=state, restarts=restarts, preempted=preempted)
 
     assert parse_stopper(text, job(restart_count=1)) == stopper
+
+
+@pytest.mark.parametrize(("timeout_min", "signal_delay_s", "until_s"), [(60, 120, 3410.0), (2, 20, 80.0)])
+def test_a_server_must_be_ready_before_slurm_may_say_that_the_job_ends(
+    timeout_min: int, signal_delay_s: int, until_s: float
+) -> None:
+    limit = start_limit(100.0, Terms(3, 0.0, timeout_min, signal_delay_s))
+
+    assert limit.until - 100.0 == pytest.approx(until_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from mixvllm.runs.files import write_json
@@ -67,6 +68,28 @@ def test_a_job_that_is_too_short_for_one_measurement_is_not_tried_again(
     assert sweep.exit_code() == 1
     assert sweep.job(job)["state"] == "given_up"
     assert "raise hydra.launcher.timeout_min" in sweep.logs()
+
+
+def test_a_server_that_cannot_be_ready_in_its_job_has_failed(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
+    """It is not tried again: the next job would have no more time. The job thinks it is short, Slurm gives it more."""
+    for node in ("n1", "n2"):
+        slurm.drain(node)
+    sweep = submit_sweep("server.restart=on_failure", phase_s=60)
+    (job,) = sweep.wait_submitted()
+    (elements,) = sweep.folder.path.glob("slurm/*/elements.json")
+    written = json.loads(elements.read_text())
+    write_json(elements, written | {"terms": written["terms"] | {"timeout_min": 1, "signal_delay_s": 52}})
+    for node in ("n1", "n2"):
+        slurm.undrain(node)
+
+    assert sweep.exit_code() == 1
+    (record,) = sweep.records()
+    assert record["verdict"] == "failed"
+    assert "raise hydra.launcher.timeout_min" in record["reason"]
+    assert record["failure"]["override"] == "hydra.launcher.timeout_min=2"
+    assert (sweep.job(job)["state"], sweep.job(job)["restart_count"]) == ("failed", 0)
+    assert len(sweep.states()) == 1
+    assert slurm.left() == []
 
 
 def test_a_cancelled_job_is_recorded_as_such_and_its_points_can_be_resumed(
