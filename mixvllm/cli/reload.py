@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mixvllm.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from mixvllm.cluster.fleet import Fleet, job_id_of
+from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.errors import MixvllmError
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.records import read_json
-from mixvllm.server.fleet import find_run, look_at
+from mixvllm.server.fleet import look_at
 
 _TICK_S = 0.1
 _EXIT_CODES = {"unchanged": EXIT_OK, "done": EXIT_OK, "refused": EXIT_CONFIG, "rolled_back": EXIT_FAILED}
@@ -32,10 +34,15 @@ def reload_run(run: str, overrides: Sequence[str]) -> int:
     Raises:
         ReloadFailed: the run serves nothing that could be changed.
     """
-    state = find_run(run)
-    if state.has_ended or state.is_remote:
-        where = f"runs on {state.host}" if state.is_remote else f"is {state.state}"
-        raise ReloadFailed(f"run {state.name} {where}: there is no server here to change\n  next: mixvllm ps")
+    state = Fleet().find_run(run)
+    if state.has_ended:
+        raise ReloadFailed(f"run {state.name} is {state.state}: there is no server to change\n  next: mixvllm ps")
+    if isinstance(state, SubmittedState) or job_id_of(state) is not None:
+        what = f"{state.name} is in a job of Slurm, which runs what was submitted, and does not change"
+        raise ReloadFailed(f"{what}\n  next: mixvllm stop {state.name}, and submit it anew with the other values")
+    if state.is_remote:
+        where = f"run {state.name} runs on {state.host}, and takes this there alone"
+        raise ReloadFailed(f"{where}\n  next: ssh {state.host} mixvllm reload {state.folder.path}")
     if state.state == "starting" and state.record.get("attempt", 0) <= 1:
         raise ReloadFailed(f"run {state.name} has not served yet\n  next: mixvllm wait {state.name}")
     request = {"id": secrets.token_hex(8), "overrides": list(overrides)}

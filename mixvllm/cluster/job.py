@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from mixvllm.cluster.job_folders import job_folder
 from mixvllm.errors import MixvllmError, PreflightFailed
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from mixvllm.runs.job import NONCE_VARIABLE, element_id, restart_count
@@ -20,7 +18,6 @@ from mixvllm.sweep.slots import FIRST_INTERNAL_PORT, MAX_SLOTS, Slot, gpu_names
 _FIRST_PORT = 8000
 _LAST_FIRST_PORT = FIRST_INTERNAL_PORT - 1000  # as many are tried from the first one on
 _PORTS_PER_JOB = 40
-_MAX_TMP_CHARS = 25  # of the folder that ours is made in; sockets of vLLM have little room
 _CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 
 
@@ -100,44 +97,18 @@ def _gpus(environment: Mapping[str, str]) -> list[str]:
 @contextmanager
 def own_surroundings(job: ThisJob, environment: MutableMapping[str, str]) -> Iterator[None]:
     """Give this process ports, temporary files and caches that no other job of this user has; gone at the end."""
-    folder, descriptor = _make_tmp(job, environment)
-    before = tempfile.tempdir
-    environment.update(
-        {
-            NONCE_VARIABLE: job.nonce,
-            FIRST_PORT_VARIABLE: str(job.first_port),
-            "TMPDIR": str(folder),
-            **{name: str(folder / below) for name, below in _CACHES.items() if not environment.get(name)},
-        }
-    )
-    tempfile.tempdir = None  # asked for anew
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
-
-
-def _make_tmp(job: ThisJob, environment: Mapping[str, str]) -> tuple[Path, int]:
-    """Make a folder that this process holds a lock of, and remove those of jobs that were killed."""
-    parent = Path(environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a folder of our own is made below it
-    if len(str(parent)) > _MAX_TMP_CHARS or not os.access(parent, os.W_OK):
-        parent = Path("/tmp")  # noqa: S108
-    for left in parent.glob(f"mx{os.getuid()}-*"):
-        _remove_unheld(left)
-    folder = Path(tempfile.mkdtemp(prefix=f"mx{os.getuid()}-{job.number}-", dir=parent))
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return folder, descriptor
-
-
-def _remove_unheld(folder: Path) -> None:
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+    with job_folder(job.number, environment) as folder:
+        before = tempfile.tempdir
+        environment.update(
+            {
+                NONCE_VARIABLE: job.nonce,
+                FIRST_PORT_VARIABLE: str(job.first_port),
+                "TMPDIR": str(folder),
+                **{name: str(folder / below) for name, below in _CACHES.items() if not environment.get(name)},
+            }
+        )
+        tempfile.tempdir = None  # asked for anew
         try:
-            if os.fstat(descriptor).st_uid == os.getuid():
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+            yield
         finally:
-            os.close(descriptor)
+            tempfile.tempdir = before

@@ -49,6 +49,11 @@ def stale_temporary_folders(states: Iterable[RunState]) -> list[Path]:
     return sorted(stale | {path for path in unclaimed if not any(_is_below(name, path) for name in used)})
 
 
+def is_in_use(folder: Path) -> bool:
+    """Whether a process has something open in `folder`, stands in it, or listens there, as far as this user sees."""
+    return any(_is_below(name, folder) for name in _used_paths())
+
+
 def _is_own_folder(path: Path) -> bool:
     try:
         status = path.lstat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -237,6 +238,15 @@ def test_doctor_ends_everything_that_is_left(
         "failed",
     )
     assert (examine(), capsys.readouterr().out) == (0, "nothing of ours is left\n")
+
+
+def test_doctor_ends_the_folder_of_a_killed_job(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix=f"mx{os.getuid()}-17-", dir=os.environ["TMPDIR"]))
+
+    assert examine() == 1
+    assert f"temporary folder {folder}: its job was killed" in capsys.readouterr().out
+    assert examine(end=True) == 0
+    assert not folder.exists()
 
 
 def test_what_cannot_be_ended_stays_a_finding(capsys: pytest.CaptureFixture[str]) -> None:

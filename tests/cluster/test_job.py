@@ -11,6 +11,7 @@ import pytest
 from mixvllm.cluster.array_folder import Terms
 from mixvllm.cluster.element import start_limit
 from mixvllm.cluster.job import ThisJob, own_surroundings, slot_of
+from mixvllm.cluster.job_folders import job_folder, left_job_folders, remove_job_folder
 from mixvllm.cluster.stopped_by import Stopper, parse_stopper
 from mixvllm.errors import MixvllmError, PreflightFailed
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
@@ -76,6 +77,25 @@ def test_a_job_has_folders_of_its_own_and_leaves_none() -> None:
         assert not stale.exists()
 
     assert not own.exists()
+
+
+def test_what_a_killed_job_left_is_left_alone_while_a_process_uses_it() -> None:
+    environment = {"TMPDIR": tempfile.gettempdir()}
+    stale = Path(tempfile.mkdtemp(prefix=f"mx{os.getuid()}-7-"))
+    with (stale / "open").open("w"):
+        assert stale not in left_job_folders(environment)
+        with job_folder(21, environment):
+            assert stale.exists()
+
+    assert left_job_folders(environment) == [stale]
+    assert remove_job_folder(stale)
+
+
+def test_a_job_that_lives_keeps_its_folder() -> None:
+    environment = {"TMPDIR": tempfile.gettempdir()}
+    with job_folder(21, environment) as folder:
+        assert left_job_folders(environment) == []
+        assert not remove_job_folder(folder)
 
 
 SHOWN = "JobId=21 ArrayJobId=17 JobState={state} Reason=None Requeue=1 Restarts={restarts} PreemptTime={preempted}"

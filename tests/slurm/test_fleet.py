@@ -12,9 +12,12 @@ import pytest
 
 from mixvllm.cli.fleet.logs import show_log
 from mixvllm.cli.fleet.ps import show_runs
+from mixvllm.cli.fleet.serving import NoServer, servers_of
 from mixvllm.cli.fleet.stop import stop
 from mixvllm.cli.fleet.url import NotServing, show_url
 from mixvllm.cli.fleet.wait import wait_for
+from mixvllm.cli.reload import ReloadFailed, reload_run
+from mixvllm.cli.top import show_top
 from mixvllm.cluster.fleet import Fleet
 from mixvllm.cluster.submission import Array, write_submission
 from mixvllm.runs.job import NONCE_VARIABLE
@@ -59,6 +62,31 @@ def test_a_run_in_a_job_is_waited_for_reached_and_stopped(slurm: Cluster, capsys
 
     assert (slurm.states()[job], the_run().has_ended) == ("CANCELLED", True)
     assert not the_run().folder.endpoint.exists()
+
+
+def test_a_run_in_a_job_is_shown_live_and_says_how_it_is_changed(
+    slurm: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = submit(slurm)
+    wait_for(NAME, "ready", WAIT_S)
+    run = the_run()
+
+    for names in ([], [NAME], [run.name], [job]):
+        assert servers_of(names) == [run.folder.path]
+    with pytest.raises(ReloadFailed, match=f"mixvllm stop {run.name}, and submit it anew"):
+        reload_run(run.name, ["inference.max_num_seqs=8"])
+    assert show_top(servers_of([NAME]), once=True, period_s=1.0) == 0
+    assert "state=ready" in capsys.readouterr().out
+
+    assert stop([NAME], timeout_s=WAIT_S) == 0
+    assert servers_of([]) == []
+
+
+def test_a_job_that_waits_has_no_server_to_show(slurm: Cluster) -> None:
+    submit(slurm, "--hold")
+
+    with pytest.raises(NoServer, match=r"has no server yet: it is pending \(JobHeldUser\)"):
+        servers_of([NAME])
 
 
 def test_stopping_a_run_ends_its_job(slurm: Cluster) -> None:

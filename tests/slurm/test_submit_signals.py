@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
+
+from mixvllm.cli.fleet.doctor import examine
 from mixvllm.runs.files import write_json
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import SubmitSweep, SubmittedSweep
@@ -179,3 +187,32 @@ def test_a_server_that_ignores_a_stop_is_killed_with_its_job(slurm: Cluster, sub
     assert sweep.exit_code() == 1
     assert slurm.left() == []
     assert {verdict for _, verdict in numbers(sweep)} == {"ok"}
+
+
+def test_what_a_killed_job_leaves_is_named_and_removed_by_the_next_one(
+    slurm: Cluster, submit_sweep: SubmitSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, job, _ = begin(submit_sweep)
+    for process in psutil.process_iter():
+        if is_of(process, sweep):
+            process.kill()
+    slurm.wait_state(job, "FAILED")
+    assert sweep.exit_code() == 1
+    (folder,) = job_folders()
+
+    assert examine() == 1
+    assert f"temporary folder {folder}: its job was killed" in capsys.readouterr().out
+    assert submit_sweep("workload.repeats=3", LONG).exit_code() == 0
+    assert job_folders() == []
+
+
+def is_of(process: psutil.Process, sweep: SubmittedSweep) -> bool:
+    """Whether a process is the program of a job of `sweep`, whose guardians end the rest."""
+    with suppress(psutil.NoSuchProcess):
+        line = " ".join(process.cmdline())
+        return "mixvllm.cluster.element" in line and str(sweep.folder.path) in line and "srun" not in line
+    return False
+
+
+def job_folders() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"mx{os.getuid()}-*"))

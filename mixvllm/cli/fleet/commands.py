@@ -96,14 +96,12 @@ def top(
     period: Annotated[float, typer.Option("--period", min=0.1, help="Seconds between two looks.")] = 2.0,
 ) -> None:
     """Show live what runs do: requests, tokens per second, latency, KV cache, GPUs, processes."""
+    from mixvllm.cli.fleet.serving import servers_of
     from mixvllm.cli.top import show_top
-    from mixvllm.server.fleet import find_run, look_at_all
 
-    def show() -> int:
-        states = [find_run(run) for run in runs] if runs else [run for run in look_at_all() if not run.has_ended]
-        return show_top([state.folder.path for state in states], once=once, period_s=period, as_json=as_json)
-
-    raise typer.Exit(exit_code_of(show))
+    raise typer.Exit(
+        exit_code_of(lambda: show_top(servers_of(runs or []), once=once, period_s=period, as_json=as_json))
+    )
 
 
 def exporter(

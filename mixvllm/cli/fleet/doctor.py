@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import psutil
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.fleet.words import say
+from mixvllm.cluster.job_folders import left_job_folders, remove_job_folder
 from mixvllm.machine import GIB
 from mixvllm.machine.gpus import Gpu, get_gpu_info
 from mixvllm.runs.journal import ENDED
@@ -42,7 +44,13 @@ def examine(*, end: bool = False) -> int:
     states = [state for state in look_at_all() if not state.is_remote]
     gpus = _gpus()
     orphans = find_orphans([state.folder for state in states])
-    findings = [*orphans_in_words(orphans, gpus), *_lost(states, orphans), *_folders(states), *_endpoints(states)]
+    findings = [
+        *orphans_in_words(orphans, gpus),
+        *_lost(states, orphans),
+        *_folders(states),
+        *_job_folders(),
+        *_endpoints(states),
+    ]
     for state in states:
         if state.state == UNREADABLE:
             say(f"{state.name} is left alone: {state.cause}")
@@ -98,6 +106,15 @@ def _folders(states: Sequence[RunState]) -> Iterator[Finding]:
 
 def _remove_folder(path: Path) -> str:
     return "" if remove_temporary_folder(path) else str(path)
+
+
+def _job_folders() -> Iterator[Finding]:
+    for path in left_job_folders(os.environ):
+        yield Finding(f"temporary folder {path}: its job was killed", partial(_remove_job_folder, path))
+
+
+def _remove_job_folder(path: Path) -> str:
+    return "" if remove_job_folder(path) else str(path)
 
 
 def _endpoints(states: Sequence[RunState]) -> Iterator[Finding]:
