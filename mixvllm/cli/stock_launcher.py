@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,6 +34,9 @@ from mixvllm.sweep.runner import run_point
 from mixvllm.vllm.installation import installation_of
 
 _OURS = ("name", "where", "zip", "on_invalid", "fail_fast", "rerun", "skip_infeasible")
+
+_SUBMITIT = "SUBMITIT_EXECUTOR"
+"""Environment variable of the jobs of submitit."""
 
 
 def run_with_hydra(arguments: Arguments) -> int:
@@ -86,6 +90,15 @@ def run_composed(composed: DictConfig) -> dict[str, object]:
         MixvllmError: it failed.
         SystemExit: a signal stopped it, and with it the sweep.
     """
+    try:
+        return _run_composed(composed)
+    except Exception:
+        if _SUBMITIT in os.environ:
+            traceback.print_exc()  # Hydra hands the error on, and the job's log would call it a success
+        raise
+
+
+def _run_composed(composed: DictConfig) -> dict[str, object]:
     values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     config = ExperimentConfig.model_validate(values)
     overrides = tuple(HydraConfig.get().overrides.task)

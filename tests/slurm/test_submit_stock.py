@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.launches import Run
+from tests.launches import Launch, Run
 from tests.slurm.cluster import Cluster
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -20,4 +20,10 @@ def test_points_are_jobs_and_their_failures_the_commands(slurm: Cluster, run: Ru
     assert good.exit_code() == 0, good.stderr
     assert bad.exit_code() == 1
     assert "the server ended by itself during start-up" in bad.stderr
+    assert any("Traceback" in text and "the server ended by itself during start-up" in text for text in printed(bad))
     assert len(list(good.folder.glob("outputs/*/*/result.json"))) == 2
+
+
+def printed(launch: Launch) -> list[str]:
+    """Return what each job printed."""
+    return [file.read_text() for file in launch.folder.glob("**/.submitit/**/*_log.*")]

@@ -44,6 +44,8 @@ def test_a_point_that_fails_is_told_and_the_other_one_is_run(start_sweep: StartS
     assert code == 1, sweep.launch.stderr
     assert {seed: result["status"] for seed, result in results(sweep).items()} == {2: "failed", 3: "ok"}
     assert "ended with status 3" in sweep.launch.stderr
+    logs = [file.read_text() for file in sweep.launch.folder.glob("**/.submitit/**/*_log.err")]
+    assert any("Traceback" in text and "ended with status 3" in text for text in logs) == (launcher != "basic")
     assert "Traceback" not in sweep.launch.stderr.rpartition("error: ")[0] or launcher != "basic"
 
 
