@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mixvllm.cli.terminal import is_live
 from mixvllm.cli.use import Reach, curl_line, python_snippet
 from mixvllm.config.schema import ServeConfig
 from mixvllm.runs.folder import RunFolder
@@ -52,7 +53,7 @@ class Screen:
     ) -> None:
         self._is_serving = is_serving
         self._stream = stream or sys.stderr
-        self._is_terminal = self._stream.isatty() if is_terminal is None else is_terminal
+        self._is_terminal = is_live(self._stream) if is_terminal is None else is_terminal
         self._out = out or _to_stdout
         self._ready_s = 0.0
         self._live: LiveLine | None = None

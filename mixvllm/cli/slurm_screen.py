@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from mixvllm.cli.sweep_screen import SweepScreen
 from mixvllm.cluster.follow import JobState
-from mixvllm.sweep.progress import cut, progress_line
+from mixvllm.sweep.progress import cut, progress_lines
 from mixvllm.sweep.text_table import table
 
 _MAX_ROWS = 20
@@ -30,7 +25,6 @@ class SlurmScreen(SweepScreen):
         self._states: Sequence[JobState] = ()
         self._shown = ""
         self._ended: set[str] = set()
-        self._table: Live | None = None
 
     def show_jobs(self, states: Sequence[JobState]) -> None:
         """Take the states of all jobs."""
@@ -40,7 +34,7 @@ class SlurmScreen(SweepScreen):
                 self._say_end(state)
         self._states = states
         words = summary(states)
-        if not self._stream.isatty() and words != self._shown:
+        if not self._is_live and words != self._shown:
             self.say(words)
         self._shown = words
         self._refresh()
@@ -50,27 +44,12 @@ class SlurmScreen(SweepScreen):
             reason = f" ({state.reason})" if state.reason else ""
             self.say(f"job {state.job.job_id} ended: {state.state}{reason}; log: {state.job.log}")
 
-    def close(self) -> None:
-        """Take the table away."""
-        if self._table is not None:
-            with suppress(OSError):
-                self._table.stop()
-            self._table = None
-
-    def _refresh(self) -> None:
-        if not self._stream.isatty():
-            return
-        if self._table is None:
-            console = Console(file=self._stream, force_terminal=True, highlight=False)
-            self._table = Live(console=console, transient=True, auto_refresh=False)
-            self._table.start()
-        self._table.update(Text("\n".join(self._lines(max(40, shutil.get_terminal_size().columns - 1)))), refresh=True)
-
     def _lines(self, width: int) -> list[str]:
         living = sorted((state for state in self._states if not state.has_ended), key=_place)
         rows = [self._row(state) for state in living[:_MAX_ROWS]]
         more = [f"and {len(living) - _MAX_ROWS} more"] if len(living) > _MAX_ROWS else []
-        head = [progress_line(self._progress(), width), cut(summary(self._states), width)]
+        progress = replace(self._progress(), running=())  # the table has them
+        head = [*progress_lines(progress, width, self._numbers), cut(summary(self._states), width)]
         return [*head, *(table(_HEADER, rows, width, right=frozenset()) if rows else []), *more]
 
     def _row(self, state: JobState) -> tuple[str, ...]:

@@ -1,19 +1,20 @@
-"""What a sweep shows while it runs: a live line on a terminal, a line for each repeat elsewhere."""
+"""What a sweep shows while it runs: live lines on a terminal, a line for each server and repeat elsewhere."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, TextIO
 
-from mixvllm.cli.live import LiveLine
+from mixvllm.cli.live import LiveLines
 from mixvllm.cli.screen import PHASE_WORDS
+from mixvllm.cli.terminal import is_live, width_of
 from mixvllm.sweep.faults import shown_labels
 from mixvllm.sweep.plan import PlannedPoint
-from mixvllm.sweep.progress import Progress, Running, progress_line
+from mixvllm.sweep.progress import Progress, Running, done_words, measured_words, progress_lines
+from mixvllm.sweep.text_table import short_names
 
 
 class SweepScreen:
@@ -44,7 +45,9 @@ class SweepScreen:
         self._num_begun = 0
         self._running: dict[str, tuple[str, str, float]] = {}
         self._stream = stream or sys.stderr
-        self._live: LiveLine | None = None
+        self._is_live = is_live(self._stream)
+        self._numbers = {point.content_hash: point.index for point in points}
+        self._live: LiveLines | None = None
 
     def __call__(self, message: dict[str, Any]) -> None:
         """Take what happens."""
@@ -61,20 +64,26 @@ class SweepScreen:
             self._stream.flush()
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Take the live lines away."""
         if self._live is not None:
             self._live.close()
             self._live = None
 
     def _group_began(self, message: dict[str, Any]) -> None:
         self._num_begun += 1
-        self._set(message["server_key"], message["server_key"][:6], "starting")
+        name = f"server {message['server_key'][:6]}"
+        self._set(message["server_key"], name, "starting")
+        if not self._is_live:
+            self.say(f"{name}: starting; {done_words(self._progress())}")
 
     def _group_ended(self, message: dict[str, Any]) -> None:
         self._running.pop(message["server_key"], None)
 
     def _server(self, message: dict[str, Any]) -> None:
-        self._set(message["server_key"], message["server_key"][:6], PHASE_WORDS.get(message["phase"], message["phase"]))
+        name = f"server {message['server_key'][:6]}"
+        self._set(message["server_key"], name, PHASE_WORDS.get(message["phase"], message["phase"]))
+        if message["phase"] == "ready" and not self._is_live:
+            self.say(f"{name}: ready")
 
     def _repeat_began(self, message: dict[str, Any]) -> None:
         point = self._points[message["point"]]
@@ -84,9 +93,15 @@ class SweepScreen:
         self._records.append(message)
         point = self._points[message["point"]]
         reason = f": {message['reason']}" if message["reason"] else ""
-        words = f"{message['verdict']}{reason} ({message['duration_s']:.1f} s)"
+        throughput = measured_words(message)
+        words = f"{message['verdict']}{reason}{f', {throughput}' if throughput else ''} ({message['duration_s']:.1f} s)"
         count = f"{len(self._records)}/{self._num_repeats}"
-        self.say(f"{count}  point {point.index}  {shown_labels(point.labels)}  repeat {message['repeat']}: {words}")
+        self.say(f"{count}  point {point.index}  {self._labels(point)}  repeat {message['repeat']}: {words}")
+
+    def _labels(self, point: PlannedPoint) -> str:
+        """Return the swept values of `point`; on a terminal, whose lines are short, without the sections."""
+        names = short_names(list(point.labels)) if self._is_live else list(point.labels)
+        return shown_labels(dict(zip(names, point.labels.values(), strict=True)))
 
     def _worker_died(self, message: dict[str, Any]) -> None:
         self.say(f"{message['num_left']} repeats are left: {message['cause']}")
@@ -98,12 +113,15 @@ class SweepScreen:
         self._running[server_key] = (name, phase, monotonic())
 
     def _refresh(self) -> None:
-        if not self._stream.isatty():
+        if not self._is_live:
             return
-        line = progress_line(self._progress(), max(40, shutil.get_terminal_size().columns - 12))
         if self._live is None:
-            self._live = LiveLine(line, self._stream)
-        self._live.show(line)
+            self._live = LiveLines(self._lines, lambda: width_of(self._stream), self._stream)
+        else:
+            self._live.refresh()
+
+    def _lines(self, width: int) -> list[str]:
+        return progress_lines(self._progress(), width, self._numbers)
 
     def _progress(self) -> Progress:
         now = monotonic()
@@ -111,7 +129,7 @@ class SweepScreen:
             planned={point.content_hash: point.num_repeats for point in self._points.values()},
             num_servers=self._num_servers,
             num_slots=self._num_slots,
-            records=self._records,
+            records=list(self._records),
             num_servers_begun=self._num_begun,
-            running=[Running(name, phase, now - since) for name, phase, since in self._running.values()],
+            running=[Running(name, phase, now - since) for name, phase, since in list(self._running.values())],
         )

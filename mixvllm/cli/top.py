@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixvllm.cli.exits import EXIT_OK
+from mixvllm.cli.terminal import is_live
 from mixvllm.cli.top_lines import (
     MAX_NUMBERS_WIDTH,
     ROW_HEADINGS,
@@ -33,8 +34,8 @@ _NUM_SAMPLES = 24  # of which the sparkline shows the newest
 _BLOCK_LINES = 7
 _STYLES = {
     "ready": "green",
-    "starting": "yellow",
-    "draining": "yellow",
+    "starting": "magenta",
+    "draining": "magenta",
     "hung": "bold red",
     "failed": "bold red",
     "stopped": "dim",
@@ -67,7 +68,7 @@ def show_top(
         stream.reconfigure(errors="replace")  # a name that the terminal cannot show is no error
     runs = [RunFolder(folder) for folder in folders]
     try:
-        if as_json or not _is_terminal(stream):
+        if as_json or not is_live(stream):
             _write_lines(runs, stream, None if once else period_s, as_json=as_json)
         elif once:
             console = Console(file=stream, highlight=False)
@@ -111,10 +112,6 @@ def _write_lines(runs: Sequence[RunFolder], stream: TextIO, period_s: float | No
 
 def _look(runs: Sequence[RunFolder]) -> list[Snapshot]:
     return [read_snapshot(run, _NUM_SAMPLES) for run in runs]
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def _block(run: Snapshot, is_unicode: bool) -> list[Text]:

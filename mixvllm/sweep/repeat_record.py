@@ -9,6 +9,7 @@ from typing import Any
 from mixvllm.errors import MixvllmError, ServerFailed
 from mixvllm.runs.files import write_json
 from mixvllm.runs.journal import SCHEMA_VERSION
+from mixvllm.sweep.progress import throughput_of
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 
@@ -46,6 +47,7 @@ def write_repeat(
     """
     identity = {"point": content_hash, "repeat": number, "server_key": server_key}
     told = {name: record.get(name) for name in ("verdict", "reason", "duration_s", "start", "server_run")}
+    told["metrics"] = throughput_of(record)
     try:
         write_json(folder.repeat(content_hash, number), {"schema": SCHEMA_VERSION, **record, **identity})
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mixvllm.sweep.best import Objective, best_points
-from mixvllm.sweep.progress import Progress, Running, duration, progress_line
+from mixvllm.sweep.progress import Progress, Running, duration, progress_lines
 from mixvllm.sweep.result_lines import measured, table_lines
 from mixvllm.sweep.results import Results, column_type, csv_text, read_results, write_results
 from mixvllm.sweep.sweep_folder import SweepFolder
@@ -309,17 +309,37 @@ def test_a_start_that_several_repeats_share_counts_once() -> None:
     assert progress(records, num_servers=3, num_servers_begun=2).eta_s == 3 * 10 + 20
 
 
-def test_the_line_tells_what_is_done_what_went_wrong_and_what_runs() -> None:
-    records = [record("x"), record("x", "failed"), record("y", "invalid")]
+def test_the_lines_tell_what_is_done_what_went_wrong_what_was_reached_and_what_runs() -> None:
+    fast, slow = ({**record("x"), "metrics": {"output_tokens_per_s": value}} for value in (1234.4, 98.76))
+    records = [fast, slow, record("x", "failed"), record("y", "invalid")]
     running = [Running("point 1", "bench", 3.4), Running("point 2", "weights", 150)]
 
-    assert progress_line(progress(records, running=running), 120) == (
-        "1/3 points, 1 failed, 1 invalid, about 37 s left; running point 1 (bench 3 s), point 2 (weights 2 min)"
-    )
+    assert progress_lines(progress(records, running=running), 120, {"x": 7}) == [
+        "1/3 points, 1 failed, 1 invalid, about 27 s left",
+        "best 1,234 tokens/s (point 7), last 98.8",
+        "point 1: bench, 3 s",
+        "point 2: weights, 2 min",
+    ]
 
 
-def test_the_line_fits_the_terminal() -> None:
-    assert len(progress_line(progress([], running=[Running("p", "x" * 200, 1)]), 40)) == 40
+def test_without_tokens_the_throughput_is_that_of_requests_and_without_any_there_is_no_line() -> None:
+    requests = {**record("x"), "metrics": {"request_throughput_per_s": 2.5}}
+    wrong = {**record("x", "invalid"), "metrics": {"output_tokens_per_s": 1e9}}
+
+    assert progress_lines(progress([requests, wrong]), 80, {"x": 0})[1] == "best 2.5 requests/s (point 0), last 2.5"
+    assert len(progress_lines(progress([record("x")]), 80, {})) == 1
+
+
+def test_of_many_servers_some_are_shown_and_the_others_counted() -> None:
+    running = [Running(f"point {number}", "bench", 1) for number in range(20)]
+
+    assert progress_lines(progress([], running=running), 80, {})[-1] == "and 12 more"
+
+
+def test_the_lines_fit_the_terminal() -> None:
+    lines = progress_lines(progress([], running=[Running("p", "x" * 200, 1)]), 40, {})
+
+    assert max(len(line) for line in lines) == 40
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(7.4, "7 s"), (150, "2 min"), (7200, "2 h 0 min")])

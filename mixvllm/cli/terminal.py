@@ -1,0 +1,23 @@
+"""What the terminal behind a stream can show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TextIO
+
+_MIN_WIDTH = 20
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether lines on `stream` can be drawn over: it is a terminal, and no dumb one."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def width_of(stream: TextIO) -> int:
+    """Return the columns of the terminal behind `stream`, whatever the other streams are; 80 where there is none."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return max(_MIN_WIDTH, columns or shutil.get_terminal_size((80, 24)).columns)
