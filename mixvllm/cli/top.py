@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ from mixvllm.runs.snapshot import UNREADABLE, Snapshot, read_snapshot
 
 _NUM_SAMPLES = 24  # of which the sparkline shows the newest
 _BLOCK_LINES = 7
+_MOST_TELLING = ("out/s", "run", "wait", "5xx", "p95 ms", "KV", "up", "in/s", "GPU")
+"""Columns of the table, in the order in which they are given up last where it is narrow."""
+_NARROW = 70  # columns, below which the lines of a block are wrapped
 _STYLES = {
     "ready": "green",
     "starting": "magenta",
@@ -89,7 +93,7 @@ def render(runs: Sequence[Snapshot], console: Console) -> Group | Table | Text:
     if len(runs) > 1 and len(runs) * _BLOCK_LINES > console.height:
         return _table(runs, console.width)
     is_unicode = (console.encoding or "").startswith("utf")
-    return Group(*(line for run in runs for line in (*_block(run, is_unicode), Text(""))))
+    return Group(*(line for run in runs for line in (*_block(run, is_unicode, console.width), Text(""))))
 
 
 def _draw(runs: Sequence[RunFolder], console: Console, period_s: float) -> None:
@@ -114,7 +118,7 @@ def _look(runs: Sequence[RunFolder]) -> list[Snapshot]:
     return [read_snapshot(run, _NUM_SAMPLES) for run in runs]
 
 
-def _block(run: Snapshot, is_unicode: bool) -> list[Text]:
+def _block(run: Snapshot, is_unicode: bool, width: int) -> list[Text]:
     heading = Text.assemble(
         (run.model or run.folder.name, "bold"),
         "  ",
@@ -123,23 +127,45 @@ def _block(run: Snapshot, is_unicode: bool) -> list[Text]:
         "" if run.attempt <= 1 else f"  start {run.attempt}",
         f"  {run.folder.name}" if run.model else "",
     )
-    lines = [heading, *(Text(line) for line in block(run, is_unicode=is_unicode))]
+    lines = [heading, *(Text(line) for text in block(run, is_unicode=is_unicode) for line in _wrapped(text, width))]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return lines
 
 
+def _wrapped(line: str, width: int) -> list[str]:
+    """Return `line`, on a narrow terminal in several; its columns need more than that has."""
+    if width >= _NARROW or len(line) <= width:
+        return [line]
+    return textwrap.wrap(" ".join(line.split()), width, initial_indent="  ", subsequent_indent="    ")
+
+
 def _table(runs: Sequence[Snapshot], width: int) -> Table:
     max_model_width = max(width - MAX_NUMBERS_WIDTH, len("llama3_8b"))
+    rows = [row(run) for run in runs]
+    shown = _fitting(rows, min(max_model_width, max(len(cells[0]) for cells in rows)), width)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for number, heading in enumerate(ROW_HEADINGS):
-        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=True)
-    for run in runs:
-        model, state, *numbers = row(run)
-        name = Text(model)
+    for number in shown:
+        table.add_column(ROW_HEADINGS[number], justify="left" if number < 2 else "right", no_wrap=True)
+    for run, cells in zip(runs, rows, strict=True):
+        name = Text(cells[0])
         name.truncate(max_model_width, overflow="ellipsis")
-        table.add_row(name, Text(state, _style(run)), *numbers)
+        table.add_row(name, Text(cells[1], _style(run)), *(cells[number] for number in shown[2:]))
     return table
+
+
+def _fitting(rows: Sequence[Sequence[str]], model_width: int, width: int) -> list[int]:
+    """Return the positions of the columns that fit, in order: model and state, and of the others the most telling."""
+    widths = [max(len(heading), *(len(cells[at]) for cells in rows)) + 1 for at, heading in enumerate(ROW_HEADINGS)]
+    room = width + 1 - model_width - 1 - widths[1]
+    shown = [0, 1]
+    for heading in _MOST_TELLING:
+        at = ROW_HEADINGS.index(heading)
+        if widths[at] > room:
+            break
+        room -= widths[at]
+        shown.append(at)
+    return sorted(shown)
 
 
 def _style(run: Snapshot) -> str:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from mixvllm.report.tracked import TrackedPoint, TrackedSource, remaining
 _KEY, _STATE, _SOURCE, _FILE = "mixvllm.key", "mixvllm.state", "mixvllm.source", "mixvllm.file."
 _PARENT = "mlflow.parentRunId"
 _MAX_TEXT = 6000  # of a parameter; a tag may have 8000
-_MAX_METRICS, _MAX_PARAMS = 1000, 100  # of one call
+_MAX_METRICS, _MAX_PARAMS = 800, 100  # of one call, which may have 1000 of all kinds
 _REQUEST_TIMEOUT_S, _MAX_RETRIES = "30", "2"
 """Of a tracking server that does not answer, where the environment says nothing else."""
 
@@ -65,7 +65,7 @@ class MlflowTracker:
             key = f"source/{source.key}"
             run = self._known.get(key) or self._create(key, source.name, source.key, {})
             self._parent = run.info.run_id
-            self._batch(self._parent, tags=source.tags)
+            self._client.log_batch(self._parent, tags=self._tags(source.tags))
             for file in source.artifacts:
                 digest = hashlib.sha256(file.read_bytes()).hexdigest()
                 if run.data.tags.get(f"{_FILE}{file.name}") != digest:
@@ -104,16 +104,16 @@ class MlflowTracker:
         metrics += [metric(_name(name), value, moment, step) for name, value in point.summary.items()]
         asked = {} if known else point.params
         params = [self._entities.Param(_name(key), text[:_MAX_TEXT]) for key, text in asked.items()]
-        for some in _chunks(metrics, _MAX_METRICS):
-            self._client.log_batch(run_id, metrics=some)
-        for some in _chunks(params, _MAX_PARAMS):
-            self._client.log_batch(run_id, params=some)
-        self._batch(run_id, tags={**point.tags, _STATE: json.dumps(point.state)})  # last: so it has all of it
+        tags = self._tags({**point.tags, _STATE: json.dumps(point.state)})
+        while len(metrics) > _MAX_METRICS or len(params) > _MAX_PARAMS:
+            self._client.log_batch(run_id, metrics=metrics[:_MAX_METRICS], params=params[:_MAX_PARAMS])
+            metrics, params = metrics[_MAX_METRICS:], params[_MAX_PARAMS:]
+        # The state goes with the last of it: where it is there, all is.
+        self._client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
         self._client.set_terminated(run_id, "FINISHED" if point.is_good else "FAILED")
 
-    def _batch(self, run_id: str, *, tags: Mapping[str, str]) -> None:
-        told = [self._entities.RunTag(_name(name), text[:_MAX_TEXT]) for name, text in tags.items()]
-        self._client.log_batch(run_id, tags=told)
+    def _tags(self, tags: Mapping[str, str]) -> list[Any]:
+        return [self._entities.RunTag(_name(name), text[:_MAX_TEXT]) for name, text in tags.items()]
 
     def _create(self, key: str, name: str, source: str, tags: Mapping[str, str]) -> Any:
         own = {_KEY: key, _SOURCE: source, **tags}
@@ -143,10 +143,6 @@ def _state(tags: Mapping[str, str]) -> dict[str, str]:
 def _name(name: str) -> str:
     """Return `name` with the characters that MLflow takes in one."""
     return "".join(char if char.isalnum() or char in "_-. /:" else "_" for char in name)[:250]
-
-
-def _chunks(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (values[at : at + size] for at in range(0, len(values), size))
 
 
 @contextmanager

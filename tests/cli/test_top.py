@@ -78,6 +78,27 @@ def test_no_line_is_wider_than_80_columns(runs: list[Snapshot], height: int) -> 
     assert max(len(line) for line in draw(runs, height=height).splitlines()) <= 80
 
 
+def test_a_narrow_table_has_fewer_columns_and_all_of_those(runs: list[Snapshot]) -> None:
+    lines = draw(runs, height=24, width=40).splitlines()
+
+    assert lines[0].split() == ["model", "state", "run", "wait", "out/s", "5xx"]
+    assert lines[1].split() == ["llama3_8b", "ready", "256", "12", "4,096", "3"]
+
+
+@pytest.mark.parametrize("height", [24, 200])
+@pytest.mark.parametrize("width", [30, 40, 60, 250])
+def test_no_line_is_wider_than_the_terminal(runs: list[Snapshot], width: int, height: int) -> None:
+    assert max(len(line) for line in draw(runs, height=height, width=width).splitlines()) <= width
+
+
+def test_a_narrow_block_keeps_every_number(tmp_path: Path) -> None:
+    run = read_snapshot(RunFolder(make_run(tmp_path, "r", "ready", [sample()])), 24, NOW)
+
+    words = [draw([run], width=width).split() for width in (40, 80)]
+
+    assert words[0] == words[1]
+
+
 @pytest.mark.parametrize("height", [24, 100])
 def test_every_colour_can_be_read_on_black_and_on_white(runs: list[Snapshot], height: int) -> None:
     text = draw(runs, height=height, force_terminal=True, color_system="truecolor")
