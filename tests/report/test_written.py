@@ -126,7 +126,7 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     code, _, told = run(tmp_path)
 
     assert code == 2
-    assert f"{tmp_path}: no sweep (sweep.json) and no run (status.json) is in it" in told
+    assert f"{tmp_path}: no sweep (sweep.json), no run (status.json) and no result of vllm bench is in it" in told
 
 
 @pytest.mark.parametrize(("module", "options"), [("plotly", []), ("matplotlib", ["--figures", "f"])])
