@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv in the repository root: mixvllm, what its development needs, and vLLM for this machine.
-# Root also gets Slurm and a browser for the tests, from Debian's or Ubuntu's packages.
+# Root also gets Slurm, a browser and Environment Modules for the tests, from Debian's or Ubuntu's packages.
 #
 #   packaging/install.sh
 #
@@ -8,6 +8,7 @@
 #   MIXVLLM_ENGINE   cpu, vllm or none; unset: vllm where an NVIDIA GPU is visible, else cpu
 #   MIXVLLM_SLURM    none leaves Slurm out
 #   MIXVLLM_BROWSER  none leaves the browser out
+#   MIXVLLM_MODULES  none leaves Environment Modules out
 #   PYTHON           interpreter to build on, 3.11 or newer; unset: python3
 #   PIP_FIND_LINKS   local places for wheels, as pip reads it; uv is told the same
 #
@@ -114,34 +115,22 @@ missing_slurm_packages() {
     done
 }
 
-# The tests start a cluster of their own as any user; Slurm's services are not needed, nor configured.
-install_slurm() {
-    local packages
-    mapfile -t packages < <(missing_slurm_packages)
-    if [[ ${MIXVLLM_SLURM:-} == none ]] || ((${#packages[@]} == 0)); then
-        return
-    fi
-    if ((EUID == 0)) && type -P apt-get >/dev/null; then
-        say "installing ${packages[*]}, for the tests with a real Slurm"
-        apt_install "${packages[@]}" && return
-    fi
-    say "tests with a real Slurm are skipped, or fail in CI, without: apt-get install --no-install-recommends ${packages[*]}"
-}
-
 has_browser() {
     type -P chromium >/dev/null || type -P chromium-browser >/dev/null || type -P google-chrome >/dev/null
 }
 
-# The tests open reports in a browser without windows.
-install_browser() {
-    if [[ ${MIXVLLM_BROWSER:-} == none ]] || has_browser; then
+# Debian's packages that tests use as any user; none of them is configured, nor are services of theirs needed.
+install_for_tests() { # switch what packages...
+    local switch=$1 what=$2
+    shift 2
+    if [[ $switch == none ]] || (($# == 0)); then
         return
     fi
     if ((EUID == 0)) && type -P apt-get >/dev/null; then
-        say "installing chromium, for the tests of reports in a browser"
-        apt_install chromium && return
+        say "installing $*, for the tests with $what"
+        apt_install "$@" && return
     fi
-    say "tests of reports in a browser are skipped, or fail in CI, without: apt-get install --no-install-recommends chromium"
+    say "tests with $what are skipped, or fail in CI, without: apt-get install --no-install-recommends $*"
 }
 
 apt_install() { # packages
@@ -171,8 +160,10 @@ say "installing mixvllm for development, engine: $engine (the first time, severa
 install_packages "$engine" ||
     fail "the packages were not installed" "$PWD/.venv" "read uv's lines above, then run $0 again; MIXVLLM_ENGINE=none leaves vLLM out"
 
-install_slurm
-install_browser
+mapfile -t slurm_packages < <(missing_slurm_packages)
+install_for_tests "${MIXVLLM_SLURM:-}" "a real Slurm" "${slurm_packages[@]}"
+has_browser || install_for_tests "${MIXVLLM_BROWSER:-}" "a browser" chromium
+[[ -e /usr/share/modules/init/bash ]] || install_for_tests "${MIXVLLM_MODULES:-}" "Environment Modules" environment-modules
 
 printf '%s\n' "$engine" >"$stamp"
 say "done; next: make demo"

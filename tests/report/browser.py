@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.needs import need
 
 _FLAGS = (
     "--no-sandbox",
@@ -25,18 +25,12 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _HARMLESS = "GL Driver Message"  # of WebGL without a GPU
 
 
-class BrowserMissing(RuntimeError):
-    """There is no browser, where there must be one."""
-
-
 def find_browser() -> str:
     """Return the program of a browser of this machine; skip where there is none, which in CI is a failure."""
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
     if found is None:
-        words = "needs a browser: apt-get install --no-install-recommends chromium"
-        if os.environ.get("CI"):
-            raise BrowserMissing(words)
-        pytest.skip(words)
+        need(["chromium"], "a browser")
+        raise AssertionError("needed, and not there")
     return found
 
 

@@ -12,6 +12,7 @@ from mixvllm.config.schema import ModelConfig, RuntimeConfig, ServeConfig
 from mixvllm.errors import EngineNotFound
 from mixvllm.vllm.installation import installation_of
 from tests.fakes.interpreter import make_interpreter
+from tests.needs import need
 from tests.server.conftest import Place, Start
 from tests.server.test_stop import (
     test_a_server_that_does_not_stop_is_killed_at_the_deadline,
@@ -64,8 +65,13 @@ def place(make_module: MakeModule) -> Place:
     return make
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="needs Environment Modules: apt-get install environment-modules")
+def need_modules() -> None:
+    """Have Environment Modules installed."""
+    need([] if REAL.is_file() else ["environment-modules"], "Environment Modules")
+
+
 def test_a_real_module_is_loaded(make_module: MakeModule, tmp_path: Path) -> None:
+    need_modules()
     runtime = make_module(tmp_path / "fake", REAL)
 
     found = installation_of(ServeConfig(model=ModelConfig(name="some/model"), runtime=runtime))
@@ -77,8 +83,8 @@ def test_a_real_module_is_loaded(make_module: MakeModule, tmp_path: Path) -> Non
 def test_a_module_that_is_not_there_is_named_before_anything_starts(
     make_module: MakeModule, tmp_path: Path, init: Path
 ) -> None:
-    if not init.is_file():
-        pytest.skip("needs Environment Modules: apt-get install environment-modules")
+    if init == REAL:
+        need_modules()
     runtime = make_module(tmp_path / "fake", init).model_copy(update={"modules": ["vllm/0.99"]})
 
     with pytest.raises(EngineNotFound, match=r"(?s)modules vllm/0.99 cannot be asked.*vllm/0.99"):

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, ClusterFailed, missing_packages
+from tests.needs import need
+from tests.slurm.cluster import Cluster, missing_packages
 from tests.slurm.configuration import Options
 from tests.slurm.submitted import SubmitSweep, SubmittedSweep
 
 StartCluster = Callable[..., Cluster]
 """Starts a cluster with the given `Options`; see the fixture `start_cluster`."""
-
-
-def need(missing: Sequence[str], what: str) -> None:
-    """Skip where packages of Debian are missing; in CI that is a failure."""
-    if missing:
-        words = f"needs {what}: apt-get install --no-install-recommends {' '.join(missing)}"
-        if os.environ.get("CI"):
-            raise ClusterFailed(words)
-        pytest.skip(words)
 
 
 @pytest.fixture(scope="session")
