@@ -119,7 +119,7 @@ def _in_container(before: Sequence[str], words: Sequence[str], remarks: Sequence
     if entry is not None:
         own, _ = _before(arguments[: entry[0]])
         environment, arguments = {**environment, **own}, arguments[entry[1] :]
-    said = "the container itself (image, mounts, ports, GPUs) was left out: server.python names the vLLM that serves"
+    said = "the container itself (image, mounts, ports, GPUs) was left out: runtime=apptainer serves from an image"
     return CommandWords(environment, tuple(arguments[arguments[:1] == ["serve"] :]), (*remarks, said))
 
 
