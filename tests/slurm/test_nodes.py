@@ -67,11 +67,14 @@ def test_the_death_of_a_part_on_either_node_ends_all(slurm: Cluster, serve: Run,
 
 def test_ray_is_started_on_all_nodes_before_vllm(slurm: Cluster, run: Run, tmp_path: Path) -> None:
     ray = "inference.distributed_executor_backend=ray"
-    launch = run(*_TWO_NODES, ray, "workload=probe", pids_file=str(tmp_path / "pids"))
+    launch = run(*_TWO_NODES, ray, "workload=serve", pids_file=str(tmp_path / "pids"))
+    launch.wait_ready()
+    log_path = launch.run_folder() / "server.log"
 
-    assert launch.exit_code() == 0, launch.stderr
-    log = (launch.run_folder() / "server.log").read_text()
-    assert "Ray runtime started on" in log
+    launch.wait_for(lambda: "Ray runtime started on" in log_path.read_text())
+    slurm.run("scancel", job_of(launch))
+    assert launch.exit_code() == 1
+    log = log_path.read_text()
     assert "'distributed_executor_backend': 'ray'" in log
     assert "nnodes" not in log
     assert slurm.left() == []
