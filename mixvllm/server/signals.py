@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from mixvllm.server.limits import StartLimit
 
-_BESIDE_S = 0.3
+_BESIDE_S = 0.5
 """A signal to a whole group reaches its processes one by one."""
 _TICK_S = 0.02
 
