@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.report.choice import Axes
-from mixvllm.report.metrics import metric_of
+from mixvllm.report.metrics import key_label, metric_of
 from mixvllm.report.pareto import pareto_front
 from mixvllm.report.study import Study, StudyPoint
 from mixvllm.sweep.faults import shown_label
@@ -90,7 +90,8 @@ def _draw_tradeoff(place: Any, study: Study, axes: Axes) -> bool:
     unit = metric_of(axes.throughput).unit + (" per GPU" if is_per_gpu else "")
     place.set_xlabel(metric_of(axes.latency).label)
     place.set_ylabel(f"{axes.throughput} ({unit})")
-    _finish(place)
+    place.set_xlim(*_limits([one.x for one in shown]))
+    _finish(place, [one.y for one in shown])
     return True
 
 
@@ -125,14 +126,14 @@ def _draw_curve(place: Any, study: Study, axes: Axes) -> bool:
         for (point, summary), value in zip(known, values, strict=True)
     ]
     for number, (name, members) in enumerate(_groups(shown, axes.by)):
-        for line in _lines(study, members, (axes.x, axes.by)):
+        for line in _lines(members, (axes.x, axes.by)):
             place.plot([one.x.mean for one in line], [one.y.mean for one in line], color=f"C{number % 10}", linewidth=1)
         _scatter(place, members, number, name, with_intervals=len(shown) <= _MAX_INTERVALS)
     if not is_numeric:
         place.set_xticks(range(len(texts)), texts, rotation=30, ha="right")
-    place.set_xlabel(axes.x)
+    place.set_xlabel(key_label(axes.x))
     place.set_ylabel(metric_of(axes.y).label)
-    _finish(place)
+    _finish(place, [one.y for one in shown])
     return True
 
 
@@ -141,17 +142,18 @@ def _draw_startup(place: Any, study: Study, _axes: Axes) -> bool:
     slowest = sorted(started, key=lambda server: -sum(server.startup_s.values()))[:_MAX_BARS]
     if not slowest:
         return False
-    names = [server.name for server in slowest]
+    rows = range(len(slowest))
     left = [0.0] * len(slowest)
     for phase in PHASES:
         lengths = [server.startup_s.get(phase, 0.0) for server in slowest]
-        place.barh(names, lengths, left=left, label=phase)
+        place.barh(rows, lengths, left=left, label=phase)
         left = [begin + length for begin, length in zip(left, lengths, strict=True)]
+    place.set_yticks(rows, [server.name for server in slowest])
     place.invert_yaxis()
     place.set_xlabel("time since the start of the process (s)")
     place.set_ylabel("server run")
     place.tick_params(axis="y", labelsize=7)
-    place.legend(fontsize=8)
+    place.figure.legend(fontsize=8, ncols=len(PHASES), loc="outside upper center", frameon=False, columnspacing=1.0)
     return True
 
 
@@ -164,15 +166,22 @@ def _groups(shown: Sequence[_Shown], key: str | None) -> list[tuple[str, list[_S
     for one in shown:
         name = f"{key.rpartition('.')[2]}={shown_label(key, one.point.value(key))}" if key else "points"
         groups.setdefault(name, []).append(one)
-    return list(groups.items())
+    return sorted(groups.items(), key=lambda group: _order(group[1][0].point.value(key) if key else None))
 
 
-def _lines(study: Study, shown: Sequence[_Shown], apart: Sequence[str | None]) -> list[list[_Shown]]:
-    """Return the points that differ in nothing else that was swept than `apart`, each by its x."""
-    rest = [key for key in study.swept if key not in apart]
+def _order(value: Any) -> tuple[int, float, str]:
+    """Return what sorts values of a key: none, numbers, texts."""
+    if isinstance(value, int | float):
+        return 1, value, ""
+    return (0, 0.0, "") if value is None else (2, 0.0, str(value))
+
+
+def _lines(shown: Sequence[_Shown], apart: Sequence[str | None]) -> list[list[_Shown]]:
+    """Return the points of a sweep that differ in nothing else that was swept than `apart`, each by its x."""
     lines: dict[tuple[str, ...], list[_Shown]] = {}
     for one in sorted(shown, key=lambda one: one.x.mean):
-        lines.setdefault((one.point.study, *(str(one.point.value(key)) for key in rest)), []).append(one)
+        rest = (str(one.point.value(key)) for key in one.point.source.swept if key not in apart)
+        lines.setdefault((one.point.study, *rest), []).append(one)
     return list(lines.values())
 
 
@@ -187,9 +196,17 @@ def _scatter(place: Any, shown: Sequence[_Shown], number: int, name: str, *, wit
         place.scatter(x, y, **style, label=label, s=9)
 
 
-def _finish(place: Any) -> None:
+def _limits(shown: Sequence[Summary]) -> tuple[float | None, float | None]:
+    """Return limits from 0 that show all means; of wide intervals they cut what would hide them."""
+    most = max(one.mean for one in shown)
+    if most <= 0 or any(one.mean < 0 for one in shown):
+        return None, None
+    return 0.0, 1.06 * min(max(one.mean + (one.half_width or 0.0) for one in shown), 1.6 * most)
+
+
+def _finish(place: Any, shown: Sequence[Summary]) -> None:
     place.grid(visible=True, alpha=0.3)
     place.set_axisbelow(True)
-    place.set_ylim(bottom=0)
+    place.set_ylim(*_limits(shown))
     if len(place.get_legend_handles_labels()[1]) > 1:
         place.legend(fontsize=8)

@@ -39,6 +39,18 @@ _WORDS = {
     "e2el": "time from a request to its last token",
 }
 
+_KEY_UNITS = (
+    (re.compile(r"(_len|_tokens|_range)$"), "tokens"),
+    (re.compile(r"(request_rate|_rps)$"), "requests/s"),
+    (re.compile(r"(_concurrency|_seqs)$"), "requests at once"),
+    (re.compile(r"_parallel_size$"), "GPUs"),
+    (re.compile(r"(_prompts|_warmups)$"), "requests"),
+    (re.compile(r"gpu_memory_utilization$"), "fraction of GPU memory"),
+    (re.compile(r"_gi?b$"), "GiB"),
+    (re.compile(r"_bytes$"), "bytes"),
+    (re.compile(r"_s$"), "s"),
+)
+
 NO_UNIT = "no unit in its name"
 
 
@@ -84,6 +96,12 @@ def metric_of(name: str) -> Metric:
         return Metric(name, _unit(name), None)
     better = True if _BETTER_HIGHER.search(name) else False if _BETTER_LOWER.search(name) else None
     return Metric(name, _unit(name), better)
+
+
+def key_label(key: str) -> str:
+    """Return a key of the configuration with the unit of its values, for an axis."""
+    unit = next((unit for pattern, unit in _KEY_UNITS if pattern.search(key)), "as configured")
+    return f"{key} ({unit})"
 
 
 def _unit(name: str) -> str:

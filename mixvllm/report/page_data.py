@@ -11,7 +11,7 @@ from typing import Any
 
 from mixvllm.report.choice import Axes, best_of, objectives_of
 from mixvllm.report.fields import text_in
-from mixvllm.report.metrics import metric_of
+from mixvllm.report.metrics import key_label, metric_of
 from mixvllm.report.series import num_shown, series_of, spans_of
 from mixvllm.report.servers import ServerRun
 from mixvllm.report.study import Source, Study, StudyPoint, measured_overrides, varying_keys
@@ -40,6 +40,7 @@ def page_data(study: Study, axes: Axes, now: datetime | None = None) -> dict[str
         "remarks": remarks,
         "sources": [_source(source, study) for source in study.sources],
         "swept": list(study.swept),
+        "key_labels": {key: key_label(key) for key in _keys(study, axes)},
         "phases": list(PHASES),
         "metrics": [_metric(name) for name in study.metrics],
         "values": {name: _values(study.points, name) for name in study.metrics},
@@ -48,6 +49,12 @@ def page_data(study: Study, axes: Axes, now: datetime | None = None) -> dict[str
         "points": _points(study, servers),
         "servers": _servers(study),
     }
+
+
+def _keys(study: Study, axes: Axes) -> list[str]:
+    """Return the keys that a chart may be drawn across, shape (n,)."""
+    asked = [key for key in (axes.x, axes.by) if key]
+    return list(dict.fromkeys([*study.swept, *varying_keys(study.points), *asked, "model.name"]))
 
 
 def as_script(value: Any) -> str:

@@ -4,6 +4,7 @@ const MAX_WITH_INTERVALS = 400;
 const MAX_SVG = 1500;
 const MAX_LEGEND = 12;
 const MAX_FRONT = 200;
+const isNarrow = () => window.innerWidth < 700;
 const hasWebGl = Boolean(document.createElement("canvas").getContext("webgl"));
 const kindFor = (count) => (count > MAX_SVG && hasWebGl ? "scattergl" : "scatter");
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -16,7 +17,7 @@ function layoutOf(more) {
   const axis = { gridcolor: color("--grid"), linecolor: color("--line"), zerolinecolor: color("--line"), automargin: true, exponentformat: "none" };
   const { xaxis, yaxis, ...rest } = more;
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13, family: "system-ui, sans-serif" },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: isNarrow() ? 11 : 13, family: "system-ui, sans-serif" },
     margin: { l: 60, r: 16, t: 30, b: 48 }, hoverlabel: { align: "left", font: { family: "system-ui, sans-serif" } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, hovermode: "closest", ...rest,
     xaxis: { ...axis, ...xaxis, title: { text: safe(xaxis.title), standoff: 10 } },
@@ -112,7 +113,7 @@ function drawTradeoff() {
   draw("tradeoff-chart", traces, {
     showlegend: groups.length <= MAX_LEGEND,
     xaxis: { title: `${latency} (${unitOf(latency)}), less is better`, ...rangeOf(plotted.map((one) => one.x)) },
-    yaxis: { title: `${throughput} (${unitOf(throughput, perGpu)}), more is better`, ...rangeOf(plotted.map((one) => one.y)) },
+    yaxis: { title: `${throughput} (${unitOf(throughput, perGpu)})${isNarrow() ? "" : ", more is better"}`, ...rangeOf(plotted.map((one) => one.y)) },
   });
   clickable("tradeoff-chart");
   noteTradeoff(plotted, found, perGpu, withIntervals);
@@ -178,7 +179,7 @@ function drawCurves() {
   const isLog = isNumeric && $("curve-log").checked;
   draw("curve-chart", traces, {
     showlegend: groups.length <= MAX_LEGEND,
-    xaxis: { title: `${x}${unitOfKey(x)}`, type: isLog ? "log" : isNumeric ? "linear" : "category" },
+    xaxis: { title: D.key_labels[x] || x, type: isLog ? "log" : isNumeric ? "linear" : "category" },
     yaxis: { title: `${y} (${unitOf(y)})`, ...rangeOf(plotted.map((at) => measured(at, y))) },
   });
   clickable("curve-chart");
@@ -186,15 +187,7 @@ function drawCurves() {
     ? `${plural(plotted.length, "point")} with a good measurement of ${y}${withIntervals ? "; bars are 95 % intervals, cut where they leave the chart" : "; intervals are in the hover text"}.${noteColors(groups, by)}`
     : `No good measurement of ${y}.`;
 }
-const KEY_UNITS = [[/_len$|_tokens$|max_model_len$/, "tokens"], [/request_rate$/, "requests/s"], [/concurrency$|num_seqs$/, "requests at once"],
-  [/parallel_size$/, "GPUs"], [/utilization$/, "fraction"], [/_gib$|_gb$/, "GiB"], [/_bytes$/, "bytes"], [/_s$/, "s"], [/num_prompts$/, "requests"]];
-const unitOfKey = (key) => {
-  const found = KEY_UNITS.find(([pattern]) => pattern.test(key));
-  return found ? ` (${found[1]})` : " (as configured)";
-};
-
 const MAX_BARS = 30;
-const isNarrow = () => window.innerWidth < 700;
 function drawStartup() {
   const known = D.servers.map((server, at) => ({ ...server, at, total: server.startup.reduce((sum, one) => sum + (one || 0), 0) }));
   const slowest = known.filter((one) => one.total > 0).sort((a, b) => b.total - a.total);
@@ -247,6 +240,16 @@ function linesOf(series, wanted) {
   if (typeof wanted !== "string") return wanted.filter(([name]) => series[name]);
   return Object.keys(series).filter((name) => name.startsWith(`${wanted}.`)).map((name) => [name, `GPU ${name.split(".")[1]}`]);
 }
+/** Returns the times in which anything was measured, without overlaps. */
+function merged(spans) {
+  const found = [];
+  for (const [, , from, to] of [...spans].sort((a, b) => a[2] - b[2])) {
+    const last = found[found.length - 1];
+    if (last && from <= last[1]) last[1] = Math.max(last[1], to);
+    else found.push([from, to]);
+  }
+  return found.slice(0, 300);
+}
 function drawPanel(chart, series, lines, unit, spans) {
   draw(chart, lines.map(([name, words], index) => ({
     type: "scatter", mode: series.t.length < 60 ? "lines+markers" : "lines", name: words, x: series.t, y: series[name], line: { color: PALETTE[index % PALETTE.length], width: 1.5 }, marker: { size: 4 },
@@ -254,7 +257,7 @@ function drawPanel(chart, series, lines, unit, spans) {
   })), {
     margin: { l: 60, r: 10, t: 24, b: 40 }, showlegend: lines.length > 1,
     xaxis: { title: "since the start (s)" }, yaxis: { title: unit, rangemode: "tozero" },
-    shapes: spans.slice(0, 200).map(([, , from, to]) => ({
+    shapes: merged(spans).map(([from, to]) => ({
       type: "rect", xref: "x", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, line: { width: 0 }, fillcolor: color("--link"), opacity: 0.1, layer: "below",
     })),
   });

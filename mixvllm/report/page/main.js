@@ -121,6 +121,13 @@ function listen() {
   window.addEventListener("beforeprint", drawAll);
 }
 
+/** Hides a section that has nothing to show. */
+function leaveOut(id) {
+  delete drawers[id];
+  $(id).hidden = true;
+  document.querySelector(`nav a[href="#${id}"]`).remove();
+}
+
 function start() {
   const theme = savedTheme();
   $("theme").value = theme;
@@ -128,17 +135,10 @@ function start() {
   showSummary();
   fillChoosers();
   showBest();
-  const hasMetrics = D.metrics.length > 0;
-  if (!hasMetrics) {
-    for (const id of ["tradeoff", "curves"]) {
-      delete drawers[id];
-      $(id).hidden = true;
-      document.querySelector(`nav a[href="#${id}"]`).remove();
-    }
-  } else {
-    const hint = "Up and to the left is better. The dotted line is the front: what no other point beats in both.";
-    $("tradeoff-hint").textContent = hint;
-  }
+  $("tradeoff-hint").textContent =
+    "Up and to the left is better. The dotted line is the front: what no other point beats in both.";
+  if (!D.metrics.length) leaveOut("tradeoff");
+  if (P.num < 2 || !D.metrics.length) leaveOut("curves");
   filterTable();
   showDetail();
   showProblems();
