@@ -171,7 +171,7 @@ def test_the_table_is_sorted_and_points_without_a_number_come_last(opened: Opene
 
 def test_a_command_is_copied(opened: Opened) -> None:
     opened.page.locator("#table tbody tr").nth(1).get_by_role("button", name="Copy").click()
-    opened.page.wait_for_selector("#told.shown")
+    opened.page.wait_for_function("$('told').textContent === 'copied'")
 
     copied = opened.page.evaluate("navigator.clipboard.readText()")
     assert copied == (
@@ -275,6 +275,37 @@ def test_a_single_point_and_a_study_without_numbers_have_a_page(browser: Browser
         assert opened.points() == ["s#0"]
         assert complaints_of(opened) == []
         opened.page.context.close()
+
+
+def test_sections_without_anything_to_show_are_left_out(browser: Browser, tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "s", {"workload.max_concurrency": [4]})
+    for server in folder.servers.iterdir():
+        server.rename(tmp_path / server.name)
+    opened = open_page(browser, write_report(tmp_path, folder.path))
+
+    assert opened.page.locator("nav a").all_inner_texts() == [
+        "Summary",
+        "Trade-off",
+        "Points",
+        "One point",
+        "Problems",
+        "Words",
+    ]
+    assert [opened.page.is_visible(f"#{name}") for name in ("tradeoff", "curves", "startup", "time")] == [
+        True,
+        *[False] * 3,
+    ]
+    assert complaints_of(opened) == []
+
+
+def test_printed_it_has_its_charts_and_no_controls(opened: Opened) -> None:
+    opened.page.emulate_media(media="print")
+    opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+
+    assert not opened.page.is_visible("nav")
+    assert not opened.page.is_visible("#filter")
+    assert opened.page.locator("#curve-chart .main-svg").count() > 0
+    assert len(opened.page.pdf()) > 10_000
 
 
 def test_the_front_in_the_page_is_that_of_the_figures(opened: Opened) -> None:

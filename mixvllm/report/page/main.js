@@ -22,8 +22,8 @@ function showSummary() {
   ];
   $("cards").replaceChildren(...cards.map(([name, value, more]) =>
     el("div", {}, el("dt", {}, name), el("dd", {}, value, more ? el("small", {}, more) : null))));
-  $("lead").textContent = "What vLLM servers achieved under different configurations, measured with mixvllm: how much they " +
-    `produce, how long a request waits, what failed and why. Made ${D.made_at.replace("T", " ").replace("+00:00", " UTC")}.`;
+  $("lead").textContent = "What vLLM servers achieved under different configurations: how much they produce, how long a " +
+    `request waits, what failed and why. Made by mixvllm ${D.version}, ${D.made_at.replace("T", " ").replace("+00:00", " UTC")}.`;
   $("remarks").replaceChildren(...D.remarks.map((text) => el("p", { class: "notice" }, text)));
   $("sources").replaceChildren(table(["name", "kind", "points", "planned", "commit", "folder", "command"], D.sources.map((one) =>
     row(one.name, one.kind, number(String(one.num_points)), one.planned_at || "", (one.commit || "").slice(0, 12),
@@ -139,6 +139,7 @@ function start() {
     "Up and to the left is better. The dotted line is the front: what no other point beats in both.";
   if (!D.metrics.length) leaveOut("tradeoff");
   if (P.num < 2 || !D.metrics.length) leaveOut("curves");
+  if (!D.servers.length) ["startup", "time"].forEach(leaveOut);
   filterTable();
   showDetail();
   showProblems();

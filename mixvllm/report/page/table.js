@@ -44,9 +44,12 @@ function columnsOf() {
       name, unit: `${METRIC[name].unit}; mean ± 95 % (n)`, isNumber: true, value: (at) => (measured(at, name) || { mean: null }).mean,
       cell: (at) => number(inWords(measured(at, name))),
     })),
-    { name: "why", value: (at) => coded(P.reason, at), cell: (at) => el("td", { class: coded(P.reason, at) ? "text why" : "text" }, coded(P.reason, at) || "") },
+    { name: "why", value: (at) => coded(P.reason, at), cell: (at) => whyCell(coded(P.reason, at)) },
   ];
 }
+
+/** Returns a reason, three lines of it; the whole is in its point and under Problems. */
+const whyCell = (reason) => (reason ? el("td", { class: "text why", title: reason }, el("div", {}, reason)) : el("td"));
 
 function filterTable() {
   const fits = parseFilter($("filter").value);
