@@ -22,6 +22,7 @@ _FLAGS = (
     "--no-first-run",
 )
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
+_TIMEOUT_MS = 120_000  # a machine under load
 _HARMLESS = "GL Driver Message"  # of WebGL without a GPU
 
 
@@ -83,6 +84,7 @@ def open_page(browser: Browser, path: Path, **options: Any) -> Opened:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("request", lambda request: complaints.append(f"asks for {request.url}"))
+    page.set_default_timeout(_TIMEOUT_MS)
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-ready]")
     complaints[:] = [words for words in complaints if words != f"asks for {path.as_uri()}" and _HARMLESS not in words]

@@ -298,13 +298,15 @@ def test_sections_without_anything_to_show_are_left_out(browser: Browser, tmp_pa
     assert complaints_of(opened) == []
 
 
-def test_printed_it_has_its_charts_and_no_controls(opened: Opened) -> None:
+def test_printed_it_has_its_charts_in_light_colours_and_no_controls(opened: Opened) -> None:
+    opened.page.select_option("#theme", "dark")
     opened.page.emulate_media(media="print")
     opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
 
     assert not opened.page.is_visible("nav")
     assert not opened.page.is_visible("#filter")
     assert opened.page.locator("#curve-chart .main-svg").count() > 0
+    assert opened.page.evaluate("$('curve-chart').layout.font.color") == "#1b1f24"
     assert len(opened.page.pdf()) > 10_000
 
 

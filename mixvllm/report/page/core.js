@@ -114,14 +114,14 @@ const copyButton = (text, words = "Copy", label = null) =>
 const pointButton = (at) =>
   el("button", { type: "button", class: "link", title: "Show this point", onclick: () => choosePoint(at, true) }, P.name[at]);
 const copyCell = (at) =>
-  el("td", {}, commandOf(at) ? copyButton(commandOf(at), "Copy", `Copy the command of ${P.name[at]}`) : "not known");
+  el("td", { class: "command-cell" }, commandOf(at) ? copyButton(commandOf(at), "Copy", `Copy the command of ${P.name[at]}`) : "not known");
 
 function fill(select, options, chosen) {
   select.replaceChildren(...options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
 }
 const metricOptions = (names) => names.map((name) => [name, `${name} (${METRIC[name].unit})`]);
 function table(head, rows) {
-  const heads = head.map((cell) => (cell instanceof Node ? cell : el("th", { scope: "col" }, cell)));
+  const heads = head.map((cell) => (cell instanceof Node ? cell : el("th", { scope: "col", class: cell === "command" ? "command-cell" : null }, cell)));
   return el("table", {}, el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows));
 }
 const row = (...cells) => el("tr", {}, cells.map((cell) => (cell instanceof Node && cell.tagName === "TD" ? cell : el("td", {}, cell))));

@@ -118,7 +118,8 @@ function listen() {
   on(["filter"], "input", () => { clearTimeout(timer); timer = setTimeout(filterTable, 120); });
   for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  window.addEventListener("beforeprint", drawAll);
+  window.addEventListener("beforeprint", () => { document.documentElement.dataset.printing = "yes"; drawAll(); });
+  window.addEventListener("afterprint", () => { delete document.documentElement.dataset.printing; redraw(); });
 }
 
 /** Hides a section that has nothing to show. */

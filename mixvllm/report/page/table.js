@@ -80,7 +80,9 @@ function showTable() {
     const text = column.value
       ? el("button", { type: "button", title: column.title, onclick: () => sortBy(column.name) }, column.name + arrow)
       : column.name;
-    return el("th", { scope: "col", title: column.title, "aria-sort": isSorted ? (view.isDown ? "descending" : "ascending") : null },
+    const order = isSorted ? (view.isDown ? "descending" : "ascending") : null;
+    const properties = { scope: "col", title: column.title, "aria-sort": order, class: column.name === "command" ? "command-cell" : null };
+    return el("th", properties,
       text, column.unit ? el("small", {}, column.unit) : null);
   });
   const focused = document.activeElement && document.activeElement.closest("#table th") ? view.sort : null;
