@@ -52,8 +52,8 @@ class _Opened:
     metric_s: list[float] = field(default_factory=list)
 
 
-def write(sweep: Path, page: Path) -> tuple[float, float]:
-    """Return the seconds and the peak MiB of `mixvllm report` in a process of its own."""
+def write(sweep: Path, page: Path) -> tuple[float, float, float]:
+    """Return the seconds, those of a processor, and the peak MiB of `mixvllm report` in a process of its own."""
     command = [sys.executable, "-m", "mixvllm.cli.app", "report", str(sweep), "--output", str(page)]
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
@@ -61,19 +61,21 @@ def write(sweep: Path, page: Path) -> tuple[float, float]:
     wall_s = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{told.decode()}")
-    return wall_s, _peak_mib(command)
+    return wall_s, *_usage(command)
 
 
-def _peak_mib(command: list[str]) -> float:
-    """Return the peak memory of `command`, run once more by a process that has no other children."""
+def _usage(command: list[str]) -> tuple[float, float]:
+    """Return processor seconds and peak MiB of `command`, run once more by a process that has no other children."""
     script = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *command], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
+    cpu_s, peak_mib = map(float, done.stdout.split())
+    return cpu_s, peak_mib
 
 
 def visit(page: Path, num_visits: int) -> _Opened:
@@ -116,10 +118,11 @@ def main() -> int:
         written = []
         for number in range(num):
             written.append(write(sweep.path, page))
-            progress(f"report {number + 1} of {num}: {written[-1][0]:.1f} s, {written[-1][1]:.0f} MiB")
+            progress(f"report {number + 1} of {num}: {written[-1][0]:.1f} s, {written[-1][2]:.0f} MiB")
         rows = [
-            Series("report of 5,000 points, s", [wall_s for wall_s, _ in written], MAX_WRITE_S),
-            Series("peak memory, MiB", [peak_mib for _, peak_mib in written], MAX_PEAK_MIB),
+            Series("report of 5,000 points, s", [wall_s for wall_s, _, _ in written], MAX_WRITE_S),
+            Series("  of a processor, s", [cpu_s for _, cpu_s, _ in written]),
+            Series("peak memory, MiB", [peak_mib for _, _, peak_mib in written], MAX_PEAK_MIB),
             Series("size of the page, MB", [page.stat().st_size / 1e6], MAX_SIZE_MB),
             *_rows_of(page, num),
         ]
