@@ -20,10 +20,8 @@ def pareto_front(costs: Sequence[tuple[float, float]]) -> list[int]:
         key=lambda index: costs[index],
     )
     front: list[int] = []
-    least = math.inf
     for index in order:
-        is_equal = bool(front) and costs[index] == costs[front[-1]]
-        if costs[index][1] < least or is_equal:
+        last = costs[front[-1]] if front else None
+        if last is None or costs[index][1] < last[1] or costs[index] == last:
             front.append(index)
-            least = costs[index][1]
     return front

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mixvllm.report.pareto import pareto_front
@@ -23,6 +23,8 @@ def brute_force(costs: list[tuple[float, float]]) -> set[int]:
 
 
 @given(st.lists(st.tuples(COSTS, COSTS), max_size=40))
+@example([(0.0, math.inf)])
+@example([(0.0, math.inf), (1.0, math.inf), (1.0, 0.0)])
 def test_the_front_is_what_no_other_point_dominates(costs: list[tuple[float, float]]) -> None:
     front = pareto_front(costs)
 
