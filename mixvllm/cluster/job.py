@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mixvllm.cluster.job_folders import job_folder
 from mixvllm.errors import MixvllmError, PreflightFailed
+from mixvllm.machine.folders import ENGINE_CACHES
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from mixvllm.runs.job import NONCE_VARIABLE, element_id, restart_count
 from mixvllm.sweep.slots import FIRST_INTERNAL_PORT, MAX_SLOTS, Slot, gpu_names
@@ -18,7 +19,6 @@ from mixvllm.sweep.slots import FIRST_INTERNAL_PORT, MAX_SLOTS, Slot, gpu_names
 _FIRST_PORT = 8000
 _LAST_FIRST_PORT = FIRST_INTERNAL_PORT - 1000  # as many are tried from the first one on
 _PORTS_PER_JOB = 40
-_CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def own_surroundings(job: ThisJob, environment: MutableMapping[str, str]) -> Ite
                 NONCE_VARIABLE: job.nonce,
                 FIRST_PORT_VARIABLE: str(job.first_port),
                 "TMPDIR": str(folder),
-                **{name: str(folder / below) for name, below in _CACHES.items() if not environment.get(name)},
+                **{name: str(folder / below) for name, below in ENGINE_CACHES.items() if not environment.get(name)},
             }
         )
         tempfile.tempdir = None  # asked for anew

@@ -12,11 +12,10 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
-from mixvllm.errors import TrackerFailed
 from mixvllm.report.track import not_installed
+from mixvllm.report.track_failure import failing_as
 from mixvllm.report.tracked import TrackedPoint, TrackedSource, remaining
 
 _KEY, _STATE, _SOURCE, _FILE = "mixvllm.key", "mixvllm.state", "mixvllm.source", "mixvllm.file."
@@ -51,7 +50,7 @@ class MlflowTracker:
         except ModuleNotFoundError as error:
             raise not_installed("mlflow", error) from error
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        with _failing():
+        with failing_as("MLflow"):
             self._client = tracking.MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
             self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
@@ -60,7 +59,7 @@ class MlflowTracker:
 
     def begin(self, source: TrackedSource) -> None:
         """Take the sweep as a run of its own, with its files; find out which of its points are there."""
-        with _failing():
+        with failing_as("MLflow"):
             self._known = dict(self._runs_of(source.key))
             key = f"source/{source.key}"
             run = self._known.get(key) or self._create(key, source.name, source.key, {})
@@ -75,7 +74,7 @@ class MlflowTracker:
 
     def log(self, source: TrackedSource, point: TrackedPoint) -> str:
         """Take a point; a run whose measurements were done anew is deleted, and another one takes its place."""
-        with _failing():
+        with failing_as("MLflow"):
             run = self._known.get(point.key)
             known = _state(run.data.tags) if run is not None else None
             what = remaining(point.state, known)
@@ -143,13 +142,3 @@ def _state(tags: Mapping[str, str]) -> dict[str, str]:
 def _name(name: str) -> str:
     """Return `name` with the characters that MLflow takes in one."""
     return "".join(char if char.isalnum() or char in "_-. /:" else "_" for char in name)[:250]
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    """Turn whatever MLflow, its store or the network raise into an error of ours."""
-    try:
-        yield
-    except Exception as error:
-        told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        raise TrackerFailed(f"MLflow: {told}\n  next: the results are in their folder; try again later") from error

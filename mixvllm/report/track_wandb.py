@@ -17,6 +17,7 @@ from typing import Any
 
 from mixvllm.errors import TrackerFailed
 from mixvllm.report.track import not_installed
+from mixvllm.report.track_failure import failing_as
 from mixvllm.report.tracked import TrackedPoint, TrackedSource, fingerprint_of, remaining
 
 LEDGER = "tracked-wandb.jsonl"
@@ -81,13 +82,13 @@ class WandbTracker:
 
     def close(self) -> None:
         """End the program that wandb has started for itself."""
-        with _failing():
+        with failing_as("W&B"):
             self._wandb.teardown()
 
     @contextmanager
     def _run(self, key: str, name: str, source: TrackedSource, kind: str, config: Mapping[str, str]) -> Iterator[Any]:
         """Begin a run, and end it; its id depends on what it is of alone, so that it goes on where it is there."""
-        with _failing():
+        with failing_as("W&B"):
             run = self._wandb.init(
                 project=self._project,
                 id=hashlib.sha256(f"{self._target}/{key}".encode()).hexdigest()[:16],
@@ -169,13 +170,3 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(found, dict):
             yield found
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    """Turn whatever wandb or the network raise into an error of ours."""
-    try:
-        yield
-    except Exception as error:
-        told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        raise TrackerFailed(f"W&B: {told}\n  next: the results are in their folder; try again later") from error

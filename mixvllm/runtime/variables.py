@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+OF_OUTER_STEP = ("SLURM_STEP", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_CPU_BIND", "SLURM_DISTRIBUTION")
+"""Beginnings of variables that tell of the step which a process is in, and that srun would take for its own options."""
 _ENGINE = (
     *("VLLM_*", "HF_*", "HUGGING_FACE_HUB_TOKEN", "TOKENIZERS_PARALLELISM", "TMPDIR"),
     *(
@@ -20,10 +22,7 @@ _ENGINE = (
 )
 _OF_SRUN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "SLURM*", "SRUN_*", "ENROOT_*", "PYXIS_*", "XDG_*")
 """What srun and enroot read. pyxis gives the engine all that srun has, where the image has no other value."""
-_OF_OUTER_STEP = (
-    *("SLURM_STEP", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_CPU_BIND", "SLURM_DISTRIBUTION"),
-    *("SLURM_MEM_", "SLURM_TRES_"),
-)
+_OF_OUTER_JOB = (*OF_OUTER_STEP, "SLURM_MEM_", "SLURM_TRES_")
 _PREFIXES = {"singularity": "SINGULARITYENV_"}
 
 
@@ -54,7 +53,7 @@ def apptainer_prefix(program: str) -> str:
 def srun_environment(environment: Mapping[str, str], inside: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of srun: little beside `inside`, and nothing of the step that this process is in."""
     own = _chosen(environment, _OF_SRUN)
-    return {**{name: value for name, value in own.items() if not name.startswith(_OF_OUTER_STEP)}, **inside}
+    return {**{name: value for name, value in own.items() if not name.startswith(_OF_OUTER_JOB)}, **inside}
 
 
 def _chosen(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

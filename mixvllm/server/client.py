@@ -38,10 +38,8 @@ class ServerClient:
         self._replicas: list[httpx.Client] = []
 
     def know_replicas(self, urls: Iterable[str]) -> None:
-        """Take where the servers answer that are behind a router at `url`."""
-        for client in self._replicas:
-            client.close()
-        self._replicas = [self._connect(base_url=url) for url in urls]
+        """Take where the servers answer that are behind a router at `url`; once they are known, nothing changes."""
+        self._replicas = self._replicas or [self._connect(base_url=url) for url in urls]
 
     @property
     def _engines(self) -> list[httpx.Client]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
+
+from mixvllm.server.nodes.message import Message
 
 _PORTS_PER_REPLICA = 16
 
 
 @dataclass(frozen=True)
-class Fleet:
+class Fleet(Message):
     """Replicas of one server, and the router in front of them.
 
     Args:
@@ -36,17 +37,6 @@ class Fleet:
     drain_s: float
     interface: str | None
     wrapper: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Return the fleet that `text` holds."""
-        values = json.loads(text)
-        return cls(**values | {"argv": tuple(values["argv"]), "router": tuple(values["router"])})
-
-    @property
-    def text(self) -> str:
-        """This, in one line."""
-        return json.dumps(asdict(self))
 
     @property
     def elsewhere(self) -> Self:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from mixvllm.errors import MixvllmError
 from mixvllm.runtime.wrapper import Wrapped, Wrapper
 
 TICK_S = 0.05
 """Seconds between two looks at the parts."""
+
+
+def end_with(run: Callable[[], int]) -> NoReturn:
+    """End this program with what `run` returns; with 1, and its words, where it raises an error of ours."""
+    try:
+        code = run()
+    except MixvllmError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = 1
+    sys.exit(code)
 
 
 def noted_signals() -> list[int]:

@@ -6,16 +6,17 @@ of them reads, and take silence for the death of the leader.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import IO, Any, Self
+from dataclasses import dataclass, field
+from typing import IO, Any
 
 from mixvllm.machine.program import module_argv
+from mixvllm.runtime.variables import OF_OUTER_STEP
+from mixvllm.server.nodes.message import Message
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 
 RANK = "{rank}"
@@ -25,11 +26,10 @@ READY = "ready"
 _BEAT_S = 1.0
 _STOP_S = 15.0  # beside the drain, before srun is killed
 _OF_THIS_NODE = ("TMPDIR", "CUDA_VISIBLE_DEVICES")
-_OF_OUTER_STEP = ("SLURM_STEP", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_CPU_BIND", "SLURM_DISTRIBUTION")
 
 
 @dataclass(frozen=True)
-class NodeTask:
+class NodeTask(Message):
     """What each of the other nodes runs.
 
     Args:
@@ -45,17 +45,6 @@ class NodeTask:
     answers_clients: bool = False
     drain_s: float = 0.0
     wrapper: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str | bytes) -> Self:
-        """Return the task that `text` holds."""
-        values = json.loads(text)
-        return cls(**values | {"argv": tuple(values["argv"])})
-
-    @property
-    def text(self) -> str:
-        """This, in one line."""
-        return json.dumps(asdict(self))
 
     def argv_of(self, rank: int, address: str) -> list[str]:
         """Return the command of the node `rank`, from 1, which others reach at `address`."""
@@ -156,5 +145,5 @@ def _environment_of_others(environment: Mapping[str, str], *, answers_clients: b
     return {
         name: value
         for name, value in environment.items()
-        if name not in left_out and not name.startswith(_OF_OUTER_STEP)
+        if name not in left_out and not name.startswith(OF_OUTER_STEP)
     }

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from mixvllm.errors import MixvllmError
-from mixvllm.machine.folders import private_tmp
+from mixvllm.machine.folders import ENGINE_CACHES, private_tmp
 from mixvllm.machine.nodes import own_address
 from mixvllm.runs.registry import host_name
 from mixvllm.server.guarded import GuardedProcess
@@ -29,7 +29,6 @@ _SILENCE_S = 15.0  # many lines that did not come
 _TICK_S = 0.2
 _TASK_S = 60.0  # for the first line; srun starts tasks before it passes on what it reads
 _LIMITS = StopLimits(start_up_s=3.0, after_drain_s=3.0)
-_CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 
 
 def main(_: str) -> None:
@@ -83,9 +82,9 @@ def _run() -> int:
 def _caches(folder: Path) -> dict[str, str]:
     """Return folders for those caches that are in one of the first node's own, which is not here."""
     of_job = f"mx{os.getuid()}-"
-    values = {name: Path(os.environ.get(name, "")) for name in _CACHES}
+    values = {name: Path(os.environ.get(name, "")) for name in ENGINE_CACHES}
     return {
-        name: str(folder / _CACHES[name])
+        name: str(folder / ENGINE_CACHES[name])
         for name, path in values.items()
         if any(part.startswith(of_job) for part in path.parts)
     }

@@ -14,13 +14,12 @@ import time
 from pathlib import Path
 from typing import IO
 
-from mixvllm.errors import MixvllmError
 from mixvllm.machine.nodes import own_address
 from mixvllm.machine.ports import PortLease, lease_port
 from mixvllm.machine.program import module_argv
 from mixvllm.runs.files import write_json
 from mixvllm.server.nodes.fleet import Fleet
-from mixvllm.server.nodes.leader import TICK_S, noted_signals, share_ports, start_part
+from mixvllm.server.nodes.leader import TICK_S, end_with, noted_signals, share_ports, start_part
 from mixvllm.server.nodes.others import NodeTask, Others
 
 _LOOPBACK = "127.0.0.1"
@@ -30,12 +29,7 @@ _ROUTER_S = 5.0  # for the router to end once its servers have
 
 def main(text: str) -> None:
     """Run the `Fleet` of `text`; end with 0 where it was asked to end, and all parts did so well, else with 1."""
-    try:
-        code = Leader(Fleet.parse(text)).run()
-    except MixvllmError as error:
-        sys.stderr.write(f"error: {error}\n")
-        code = 1
-    sys.exit(code)
+    end_with(lambda: Leader(Fleet.parse(text)).run())
 
 
 class Leader:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
+from mixvllm.server.nodes.message import Message
 from mixvllm.server.nodes.others import RANK
 
 _ONLY_FRONT_END = ("--api-server-count",)
@@ -14,7 +14,7 @@ _ONLY_FRONT_END = ("--api-server-count",)
 
 
 @dataclass(frozen=True)
-class Span:
+class Span(Message):
     """A server that takes more than one node.
 
     By vLLM's own mode for several nodes its engines find each other; with Ray they are started by it, once its
@@ -35,17 +35,6 @@ class Span:
     interface: str | None
     uses_ray: bool = False
     wrapper: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Return the span that `text` holds."""
-        values = json.loads(text)
-        return cls(**values | {"argv": tuple(values["argv"])})
-
-    @property
-    def text(self) -> str:
-        """This, in one line."""
-        return json.dumps(asdict(self))
 
     def ray_argv(self, *options: str) -> list[str]:
         """Return the command that runs Ray's processes of a node until it is ended, in the interpreter of vLLM."""

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from mixvllm.errors import MixvllmError
 from mixvllm.machine.nodes import own_address
 from mixvllm.machine.ports import lease_port
-from mixvllm.server.nodes.leader import TICK_S, exit_code, noted_signals, share_ports, start_part
+from mixvllm.server.nodes.leader import TICK_S, end_with, exit_code, noted_signals, share_ports, start_part
 from mixvllm.server.nodes.others import ADDRESS, NodeTask, Others, node_environment
 from mixvllm.server.nodes.span import Span
 
@@ -29,12 +28,7 @@ _RAY_STOP_S = 10.0
 
 def main(text: str) -> None:
     """Run the `Span` of `text`; end with the exit code of vLLM's front end, or 1 where another node was lost."""
-    try:
-        code = _run(Span.parse(text))
-    except MixvllmError as error:
-        sys.stderr.write(f"error: {error}\n")
-        code = 1
-    sys.exit(code)
+    end_with(lambda: _run(Span.parse(text)))
 
 
 def _run(span: Span) -> int:
