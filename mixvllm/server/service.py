@@ -75,10 +75,10 @@ class Service:
             Interrupted: a stop was asked for.
         """
         while True:
-            limit, self._start_limit = self._start_limit, None
             try:
-                self.server.wait_ready(should_stop=self._should_stop, limit=limit)
+                self.server.wait_ready(should_stop=self._should_stop, limit=self._start_limit)
                 self._num_ports_lost = 0
+                self._start_limit = None
                 return
             except ServerFailed as error:
                 self._next_server(error)
@@ -142,6 +142,8 @@ class Service:
         self._end_server()
         if is_port_lost:
             self._take_another_port()
+        else:
+            self._start_limit = None
         self._tell("restarting", cause=error.cause, message=str(error), delay_s=round(delay_s, 3))
         self._wait(delay_s)
         self._start_next()

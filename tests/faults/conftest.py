@@ -14,6 +14,7 @@ import pytest
 from mixvllm import InferenceConfig, ModelConfig, ServeConfig, ServerConfig
 from mixvllm.errors import StopIncomplete
 from mixvllm.runs.folder import RunFolder
+from mixvllm.server.limits import StartLimit
 from mixvllm.server.processes import send_signal
 from tests.fakes.fake_server import find_port
 from tests.fakes.interpreter import make_interpreter
@@ -28,7 +29,10 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     started: list[Served] = []
 
     def start_one(
-        server: dict[str, Any] | None = None, inference: dict[str, Any] | None = None, **script: Any
+        server: dict[str, Any] | None = None,
+        inference: dict[str, Any] | None = None,
+        start_limit: StartLimit | None = None,
+        **script: Any,
     ) -> Served:
         number = len(started)
         pids_file = tmp_path / f"pids-{number}"
@@ -40,7 +44,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             inference=InferenceConfig(**(inference or {})),
             server=ServerConfig(**{"python": str(python), **quick, **(server or {})}),
         )
-        started.append(start_service(config, RunFolder.create(tmp_path / "outputs"), pids_file))
+        started.append(start_service(config, RunFolder.create(tmp_path / "outputs"), pids_file, start_limit))
         return started[-1]
 
     yield start_one

@@ -18,7 +18,7 @@ from mixvllm import ServeConfig
 from mixvllm.errors import ServerFailed
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event, Journal
-from mixvllm.server.limits import StopLimits
+from mixvllm.server.limits import StartLimit, StopLimits
 from mixvllm.server.service import Service
 from mixvllm.server.start import Deployment, prepare, run_facts, take_address
 from mixvllm.vllm.installation import find_installation
@@ -117,14 +117,16 @@ Serve = Callable[..., Served]
 """Starts a service of the fake; see the fixture `serve`."""
 
 
-def start_service(config: ServeConfig, folder: RunFolder, pids_file: Path) -> Served:
+def start_service(
+    config: ServeConfig, folder: RunFolder, pids_file: Path, start_limit: StartLimit | None = None
+) -> Served:
     """Start a service as a launcher does."""
     installation = find_installation(config.server.python)
     prepare(config, installation, folder, lambda _line: None)
     events: list[Event] = []
     wants_stop: list[bool] = []
     service = Service(
-        Deployment(config, installation),
+        Deployment(config, installation, start_limit=start_limit),
         folder,
         take_address(config, folder),
         [Journal(folder, run_facts(config)), events.append],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ import pytest
 from mixvllm.errors import PortInUse, ServerDied, ServerFailed, ServerForeign, ServerNotReady
 from mixvllm.machine import ports
 from mixvllm.server.client import ServerClient
+from mixvllm.server.limits import StartLimit
 from mixvllm.server.readiness import Readiness
 from tests.fakes.fake_server import find_port
 from tests.faults.launched import LaunchFake
@@ -58,6 +60,23 @@ def test_a_port_that_is_taken_while_loading_is_left_for_another_one(
         assert (one.service.server.address.lease.port != port, one.ask()) == (True, 200)
     assert one.names.count("spawned") == 2
     one.end()
+
+
+def test_a_start_on_another_port_has_no_more_time_than_the_first(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ports, "auto_ports", lambda: range(first := find_port(), first + 100))
+    starts = {"starts_file": str(tmp_path / "starts"), "by_start": [LOADING, {"hang_in": "weights"}]}
+    limit = StartLimit(time.monotonic() + 3, "the job ends", "raise hydra.launcher.timeout_min", "")
+    one = serve({"port": "auto", "ready_timeout_s": 60}, start_limit=limit, **starts)
+    one.pid("APIServer")
+
+    with listener(one.service.server.address.lease.port), pytest.raises(ServerNotReady, match="the job ends"):
+        one.service.wait_ready()
+    one.service.stop()
+
+    assert one.names.count("spawned") == 2
+    assert_nothing_left(one.witness)
 
 
 def test_a_fixed_port_that_is_taken_while_loading_is_an_error(serve: Serve) -> None:

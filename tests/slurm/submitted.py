@@ -30,6 +30,12 @@ class SubmittedSweep(Sweep):
         assert self._num_arrays() >= num_arrays, self.launch.stderr
         return [f"{array['job_id']}_{at}" for array in self.arrays() for at in range(array["num_elements"])]
 
+    def exit_code(self) -> int:
+        try:
+            return super().exit_code()
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}\n{self.server_logs()}") from None
+
     def job(self, job_id: str) -> dict[str, Any]:
         """Return the record of an element, as it wrote it, or as it was written for it."""
         array, _, index = job_id.partition("_")
@@ -39,6 +45,13 @@ class SubmittedSweep(Sweep):
     def logs(self) -> str:
         """Return what all jobs printed."""
         return "\n".join(file.read_text() for file in sorted(self.folder.path.glob("slurm/*/*_log.out")))
+
+    def server_logs(self) -> str:
+        """Return what happened to all servers, and what they printed last."""
+        files = (
+            file for name in ("events.jsonl", "server.log") for file in self.folder.path.glob(f"servers/**/{name}")
+        )
+        return "\n".join(f"{file}\n{file.read_text()[-2000:]}" for file in files)
 
     def scripts(self) -> list[str]:
         """Return the scripts that were submitted, in their order."""
