@@ -100,7 +100,7 @@ def find_installation(python: str | None) -> Installation:
     module = _module_of(
         found,
         f"vLLM is not installed in {interpreter}\n"
-        "  next: pip install 'mixvllm[vllm]' (GPU) or 'mixvllm[cpu]' there, "
+        "  next: pip install 'mixvllm[vllm]' there (without GPU: uv pip install 'mixvllm[cpu]' --torch-backend=cpu), "
         "or name an interpreter that has it: server.python=/path/to/python",
     )
     return Installation(interpreter, found["version"], found["distribution"], module, found["location"])

@@ -124,6 +124,17 @@ FAILURES = (
         fix="Install the build of vLLM for this driver's CUDA, or run where the driver is newer.",
     ),
     Failure(
+        id="libraries-do-not-match",
+        kind="environment",
+        signs=(
+            foreign_sign("operator torchvision::nms does not exist"),
+            foreign_sign("undefined symbol", r"ImportError: \S+\.so\S*: undefined symbol"),
+            foreign_sign("has CUDA Version=", r"torchvision has CUDA Version="),
+        ),
+        cause="Libraries of the serving environment were built for another torch than the one beside them.",
+        fix="Install vLLM anew in an empty environment; on CPUs: uv pip install 'mixvllm[cpu]' --torch-backend=cpu.",
+    ),
+    Failure(
         id="no-device-found",
         kind="environment",
         signs=(sign("Failed to infer device type"),),
