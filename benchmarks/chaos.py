@@ -35,9 +35,9 @@ from mixvllm.demo import ensure_demo_model
 from mixvllm.errors import EngineNotFound
 from mixvllm.machine.folders import cache_folder
 from mixvllm.vllm.installation import find_installation
-from tests.fakes.fake_server import find_port
 from tests.fakes.interpreter import make_interpreter
 from tests.launches import Launch
+from tests.ports import find_port
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from tests.fakes.interpreter import make_interpreter
 from tests.launches import Launch, Run
+from tests.ports import first_port
 
 _STARTERS = {
     *("run", "launch_fake", "detach", "serve", "serving", "start", "start_sweep", "plan_local", "make_group"),
@@ -78,14 +79,12 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(autouse=True)
-def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker_id: str) -> None:
+def clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Take the user's settings away, and move to a folder of the test's own."""
     for name in [name for name in os.environ if name.startswith(_SETTINGS)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MIXVLLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv(
-        FIRST_PORT_VARIABLE, str(10_000 + 1000 * int(worker_id.removeprefix("gw").replace("master", "0")))
-    )
+    monkeypatch.setenv(FIRST_PORT_VARIABLE, str(first_port()))
     monkeypatch.chdir(tmp_path)
 
 

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from mixvllm.cli import launch
-from tests.fakes.fake_server import find_port
 from tests.fakes.interpreter import make_interpreter
 from tests.launches import PROGRAM, Run
+from tests.ports import find_port
 
 
 def test_a_probe_shows_the_answer_and_ends_by_itself(run: Run) -> None:

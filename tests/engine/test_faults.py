@@ -21,9 +21,9 @@ import pytest
 
 from mixvllm.server.processes import ProcessId, identify, is_alive
 from tests.engine.conftest import LaunchDemo
-from tests.fakes.fake_server import find_port
 from tests.faults.launched import Launched
 from tests.faults.nothing_left import assert_nothing_left
+from tests.ports import find_port
 from tests.written_runs import wait_for
 
 START_S = 240.0

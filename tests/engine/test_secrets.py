@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from tests.engine.conftest import LaunchDemo
 from tests.launches import Launch
+from tests.ports import find_port
 
 KEY, TOKEN = (f"{prefix}{secrets.token_hex(20)}" for prefix in ("sk-test-", "hf_"))
 LOUD = ("server.env.VLLM_LOGGING_LEVEL=DEBUG", "server.uvicorn_log_level=trace", "server.restart=never")
@@ -74,7 +74,7 @@ def surroundings(home: Path) -> Iterator[None]:
 def killed(launch_demo: LaunchDemo, home: Path) -> Seen:
     """A server that says all it can, is asked with the right key and a wrong one, and whose engine is killed."""
     with surroundings(home):
-        one = launch_demo(own_port(), "server.api_key=env:MY_KEY", *LOUD)
+        one = launch_demo(f"server.port={find_port()}", "server.api_key=env:MY_KEY", *LOUD)
         url = one.wait_ready()
     answers = [ask(url, key).status_code for key in (KEY, "wrong")]
     meanwhile = holders([KEY, TOKEN], one.folder, home)
@@ -89,7 +89,7 @@ def killed(launch_demo: LaunchDemo, home: Path) -> Seen:
 def stopped(launch_demo: LaunchDemo, home: Path) -> Seen:
     """A server with a generated key, whose launcher is told to end."""
     with surroundings(home):
-        one = launch_demo(own_port(), "server.api_key=generate")
+        one = launch_demo(f"server.port={find_port()}", "server.api_key=generate")
         one.wait_ready()
     generated = (one.run_folder() / "api_key").read_text()
     meanwhile = holders([generated, TOKEN], one.folder, home)
@@ -103,16 +103,9 @@ def refused(launch_demo: LaunchDemo, home: Path) -> Seen:
     """A start that vLLM itself ends, of a value that only it can know to be wrong."""
     with surroundings(home):
         too_long = ("inference.max_model_len=4096", "model.context_length=null")
-        one = launch_demo(own_port(), "server.api_key=env:MY_KEY", *too_long, *LOUD)
+        one = launch_demo(f"server.port={find_port()}", "server.api_key=env:MY_KEY", *too_long, *LOUD)
     assert one.exit_code() == 1, one.stderr
     return Seen(one, [], holders([KEY, TOKEN], one.folder, home))
-
-
-def own_port() -> str:
-    """Return a free port; launchers tell each other of theirs by TMPDIR, which these have to themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"server.port={probe.getsockname()[1]}"
 
 
 def ask(url: str, key: str) -> httpx.Response:

@@ -12,7 +12,7 @@ import pytest
 from mixvllm import InferenceConfig, ModelConfig, ServeConfig, Server, ServerConfig
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from mixvllm.server.warm.engines import WarmEngine
-from tests.fakes.fake_server import find_port
+from tests.ports import find_port
 
 DEADLINE_S = 240.0
 ONE_PROCESS = {

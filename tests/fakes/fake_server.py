@@ -169,10 +169,3 @@ def _kill_if_titled(title: str, pid: int) -> None:
 
 def shows_marker(pid: int) -> bool:
     return _MARKER.encode() in Path(f"/proc/{pid}/environ").read_bytes()
-
-
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from .fake_server import FakeServer, find_port, get_parent_group_session, read_command, shows_marker, wait_until
+from tests.ports import find_port
+
+from .fake_server import FakeServer, get_parent_group_session, read_command, shows_marker, wait_until
 from .interpreter import make_interpreter
 
 Start = Callable[..., FakeServer]

@@ -16,11 +16,11 @@ from mixvllm.errors import StopIncomplete
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.limits import StartLimit
 from mixvllm.server.processes import send_signal
-from tests.fakes.fake_server import find_port
 from tests.fakes.interpreter import make_interpreter
 from tests.faults.launched import Launched, LaunchFake
 from tests.faults.served import Serve, Served, start_service
 from tests.launches import Run
+from tests.ports import find_port
 
 
 @pytest.fixture

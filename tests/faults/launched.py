@@ -85,11 +85,13 @@ class Launched:
         return int(self.status()[role]["pid"])
 
     def kill(self, *pids: int, number: int = signal.SIGKILL) -> None:
-        """Send a signal to processes of the run, after a note of all of them."""
+        """Send a signal to processes of the run, after a note of all of them; the first may take others with it."""
         self.launch.note_processes()
         self.witness.note()
-        for pid in pids:
-            os.kill(pid, number)
+        os.kill(pids[0], number)
+        for pid in pids[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 LaunchFake = Callable[..., Launched]

@@ -15,9 +15,9 @@ from mixvllm.errors import ServerDied
 from mixvllm.machine.folders import private_tmp
 from mixvllm.runs.folder import RunFolder
 from mixvllm.vllm.installation import Installation, find_installation
-from tests.fakes.fake_server import find_port
 from tests.fakes.interpreter import make_interpreter
 from tests.faults.served import QUICK
+from tests.ports import find_port
 from tests.written_runs import wait_for
 
 NUM_CYCLES = 50

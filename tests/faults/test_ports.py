@@ -17,11 +17,11 @@ from mixvllm.machine import ports
 from mixvllm.server.client import ServerClient
 from mixvllm.server.limits import StartLimit
 from mixvllm.server.readiness import Readiness
-from tests.fakes.fake_server import find_port
 from tests.faults.launched import LaunchFake
 from tests.faults.nothing_left import assert_nothing_left
 from tests.faults.served import Serve
 from tests.faults.strangers import listener, stranger
+from tests.ports import find_port
 
 LOADING: dict[str, Any] = {"slow_phases_s": {"weights": 0.5}}
 

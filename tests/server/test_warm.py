@@ -22,9 +22,9 @@ from mixvllm.server.processes import identify, is_alive, send_signal
 from mixvllm.server.start import Deployment, environment_of, launch, run_facts, take_address
 from mixvllm.server.warm.engines import WarmEngine, WarmEngines
 from mixvllm.vllm.installation import find_installation
-from tests.fakes.fake_server import find_port
 from tests.fakes.interpreter import make_interpreter
 from tests.faults.nothing_left import Witness, assert_nothing_left
+from tests.ports import find_port
 from tests.server import test_readiness as readiness
 from tests.server import test_stop as stop
 from tests.server.conftest import QUICK, Start, Started

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PORTS = range(20_000, 30_000)  # below those that the kernel gives to whoever connects
+from tests.ports import is_free
+
+_PORTS = range(31_500, 32_700)  # beside those of tests/ports.py
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,5 @@ def user_name() -> str:
 
 def free_ports(count: int) -> list[int]:
     """Return ports that are free now."""
-    free = (port for port in random.sample(_PORTS, len(_PORTS)) if _is_free(port))
+    free = (port for port in random.sample(_PORTS, len(_PORTS)) if is_free(port))
     return [next(free) for _ in range(count)]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -1,0 +1,41 @@
+"""The ports of the tests: each of the processes in which they run has its own.
+
+They are below those that the kernel gives to whoever connects, since one of these may be taken between the moment at
+which it was free and the server's start; and beside those of jobs of Slurm (from 8000) and of vLLM's processes among
+themselves (from 20000).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+_FIRST = 22_000
+_NUM_EACH = 500
+_MAX_WORKERS = 16
+
+
+def first_port() -> int:
+    """Return where the ports begin that the launchers of this process try."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return _FIRST + _NUM_EACH * (worker % _MAX_WORKERS)
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody has `port` of this machine."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+_OFFSETS = itertools.cycle(range(_NUM_EACH // 2, _NUM_EACH))
+"""The upper half of the ports of a process; its launchers try the lower half first."""
+
+
+def find_port() -> int:
+    """Return a port that is free, and that this process did not return lately."""
+    return next(port for offset in _OFFSETS if is_free(port := first_port() + offset))
