@@ -20,6 +20,7 @@ class GpuLoad:
         utilization_percent: of the driver's last sample period, in which something ran on it, 0 to 100.
         memory_used_gib: GiB, by whomever.
         process_ids: that hold memory of it; a container may not see them.
+        name: of its model, e.g. `NVIDIA H100 80GB HBM3`.
     """
 
     id: int
@@ -29,11 +30,13 @@ class GpuLoad:
     power_w: float | None
     temperature_c: int | None
     process_ids: frozenset[int] = frozenset()
+    name: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return {
             "id": self.id,
+            "name": self.name,
             "utilization_percent": self.utilization_percent,
             "memory_used_gib": self.memory_used_gib,
             "memory_total_gib": self.memory_total_gib,
@@ -114,4 +117,5 @@ def _ask_gpu(pynvml: Any, index: int) -> GpuLoad:
         power_w=None if power_mw is None else round(power_mw / 1e3, 1),
         temperature_c=ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
         process_ids=frozenset(process.pid for process in held),
+        name=ask("nvmlDeviceGetName"),
     )

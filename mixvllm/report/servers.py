@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -74,15 +75,28 @@ class ServerRun:
 
     @cached_property
     def hardware(self) -> str | None:
-        """What it ran on, as far as its samples tell: `2 GPUs of 79.6 GiB`; None where they do not."""
+        """What it ran on: `2 x NVIDIA H100 80GB HBM3`, or the processor where it had no GPU; None: not told."""
         for sample in islice(self.samples(), _MAX_LOOKED_AT):
-            gpus = mappings_in(sample, "gpus")
-            sizes = [number_in(gpu, "memory_total_gib") for gpu in gpus]
-            if gpus:
-                words = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
-                return f"{words} of {sizes[0]:.3g} GiB" if sizes[0] and len(set(sizes)) == 1 else words
+            if gpus := mappings_in(sample, "gpus"):
+                return _gpus_words(gpus)
+            if sample.get("gpus") == []:
+                return _cpu_words(mapping_in(self.status, "cpu"))
         return None
 
     def samples(self) -> Iterator[dict[str, Any]]:
         """Yield what it did over time, oldest first."""
         return read_samples(self.folder)
+
+
+def _gpus_words(gpus: Sequence[Mapping[str, Any]]) -> str:
+    names = Counter(text_in(gpu, "name") for gpu in gpus)
+    if None not in names:
+        return ", ".join(f"{num} x {name}" for name, num in names.items())
+    sizes = [number_in(gpu, "memory_total_gib") for gpu in gpus]
+    words = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
+    return f"{words} of {sizes[0]:.3g} GiB" if sizes[0] and len(set(sizes)) == 1 else words
+
+
+def _cpu_words(cpu: Mapping[str, Any]) -> str | None:
+    name, num_cores = text_in(cpu, "name"), count_in(cpu, "num_cores")
+    return f"{name}, {num_cores} cores" if name and num_cores else name

@@ -13,6 +13,7 @@ from typing import Any
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.demo import ensure_demo_model
+from mixvllm.machine.cpu import cpu_facts
 from mixvllm.machine.folders import cache_folder, private_tmp, runs_folder
 from mixvllm.machine.nodes import own_address
 from mixvllm.machine.ports import lease_port
@@ -134,6 +135,7 @@ def run_facts(config: ServeConfig) -> dict[str, Any]:
     return {
         "model": config.model.served_names[0],
         "host": host_name(),
+        "cpu": cpu_facts(),
         "boot_id": boot_id(),
         "supervisor": own and own._asdict(),
         "detached": bool(getattr(config, "detach", False)),

@@ -20,6 +20,7 @@ ANSWERS: dict[str, Any] = {
     "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=60 << 30, total=80 << 30, free=20 << 30),
     "nvmlDeviceGetPowerUsage": 650_480,
     "nvmlDeviceGetTemperature": 61,
+    "nvmlDeviceGetName": "NVIDIA H100 80GB HBM3",
     "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=7, usedGpuMemory=60 << 30)],
 }
 
@@ -39,12 +40,13 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
 def test_each_gpu_tells_its_load(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_with(monkeypatch)
 
-    assert ask_driver() == tuple(GpuLoad(index, 97, 60.0, 80.0, 650.5, 61, frozenset({7})) for index in (0, 1))
+    name = "NVIDIA H100 80GB HBM3"
+    assert ask_driver() == tuple(GpuLoad(index, 97, 60.0, 80.0, 650.5, 61, frozenset({7}), name) for index in (0, 1))
 
 
 def test_what_a_gpu_does_not_tell_is_none_and_the_rest_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-    names = ("UtilizationRates", "PowerUsage", "ComputeRunningProcesses")
+    names = ("UtilizationRates", "PowerUsage", "ComputeRunningProcesses", "Name")
     answer_with(monkeypatch, **{f"nvmlDeviceGet{name}": silent for name in names})
 
     assert ask_driver()[0] == GpuLoad(0, None, 60.0, 80.0, None, 61)

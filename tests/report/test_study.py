@@ -12,6 +12,7 @@ import pytest
 from mixvllm.config.load import load_experiment
 from mixvllm.errors import ConfigError
 from mixvllm.report.read import read_studies
+from mixvllm.report.servers import ServerRun
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.sweep.results import read_results
@@ -102,9 +103,29 @@ def test_start_up_host_and_hardware_come_from_the_server_that_measured(tmp_path:
     server = read_studies([folder.path]).points[0].server
 
     assert server is not None
-    assert (server.host, server.hardware) == ("node7", "1 GPU of 79.6 GiB")
+    assert (server.host, server.hardware) == ("node7", "1 x NVIDIA H100 80GB HBM3")
     assert list(server.startup_s) == ["imports", "engine", "weights", "compile", "kv_cache", "http"]
     assert len(list(server.samples())) == 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "hardware"),
+    [
+        ([], "AMD EPYC 7B13, 8 cores"),
+        ([{"name": "NVIDIA A100-SXM4-40GB"}, {"name": "NVIDIA A100-SXM4-40GB"}], "2 x NVIDIA A100-SXM4-40GB"),
+        ([{"name": "A"}, {"name": "B"}], "1 x A, 1 x B"),
+        ([{"name": None, "memory_total_gib": 79.6}, {"memory_total_gib": 79.6}], "2 GPUs of 79.6 GiB"),
+        ([{"id": 0}], "1 GPU"),
+        (None, None),
+    ],
+)
+def test_hardware_is_what_the_samples_name(
+    tmp_path: Path, gpus: list[dict[str, Any]] | None, hardware: str | None
+) -> None:
+    (tmp_path / "status.json").write_text(json.dumps({"cpu": {"name": "AMD EPYC 7B13", "num_cores": 8}}))
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"schema": 1, "gpus": gpus}) + "\n")
+
+    assert ServerRun(tmp_path).hardware == hardware
 
 
 def test_verdicts_and_causes_of_points_without_numbers(tmp_path: Path) -> None:
@@ -198,7 +219,7 @@ def test_a_broken_file_stops_nothing(tmp_path: Path, name: str, text: str) -> No
 
     for point in study.points:
         assert isinstance(point.flat_config(), dict)
-        assert all(server.hardware in (None, "1 GPU of 79.6 GiB") for server in point.servers)
+        assert all(server.hardware in (None, "1 x NVIDIA H100 80GB HBM3") for server in point.servers)
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def _write_server(folder: Path, num_samples: int, served: Mapping[str, str]) -> 
         "attempts": [],
         "durations_s": durations,
         "host": "node7",
+        "cpu": {"name": "AMD EPYC 7B13", "num_cores": 8},
         "began_at": BEGAN.isoformat(),
     }
     _write(folder / "status.json", status)
@@ -206,7 +207,8 @@ def _write_server(folder: Path, num_samples: int, served: Mapping[str, str]) -> 
 
 def _sample(number: int, *, is_cpu: bool) -> dict[str, Any]:
     at_s = 20.5 + 5 * number
-    gpu = {"id": 0, "utilization_percent": 90, "memory_used_gib": 70.5, "memory_total_gib": 79.6, "power_w": 610.0}
+    memory = {"memory_used_gib": 70.5, "memory_total_gib": 79.6}
+    gpu = {"id": 0, "name": "NVIDIA H100 80GB HBM3", "utilization_percent": 90, **memory, "power_w": 610.0}
     return {
         "schema": 1,
         "time": (BEGAN + timedelta(seconds=at_s)).isoformat(timespec="milliseconds"),

@@ -25,7 +25,7 @@ from tests.ports import find_port
 
 PERIOD_S = 0.02
 GPUS = (
-    GpuLoad(0, 97, 70.0, 80.0, 650.5, 61, frozenset({os.getpid()})),
+    GpuLoad(0, 97, 70.0, 80.0, 650.5, 61, frozenset({os.getpid()}), "NVIDIA H100 80GB HBM3"),
     GpuLoad(1, 0, 1.0, 80.0, 70.0, 30, frozenset()),
 )
 
@@ -187,6 +187,7 @@ def test_only_the_gpus_that_the_server_uses_are_told(folder: RunFolder, begin: B
     assert samples(folder, 1)[0]["gpus"] == [
         {
             "id": 0,
+            "name": "NVIDIA H100 80GB HBM3",
             "utilization_percent": 97,
             "memory_used_gib": 70.0,
             "memory_total_gib": 80.0,
