@@ -1,18 +1,19 @@
-"""A program that a benchmark starts: in a session of its own, and ended with everything that it started."""
+"""Programs that a benchmark starts: in a session of its own, ended with everything that it started; or to its end."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
 
 from mixvllm.server.log import tail
-from mixvllm.server.processes import ProcessTree, describe, identify
+from mixvllm.server.processes import ProcessId, ProcessTree, describe, identify
 
 _STOP_S = 60.0  # vLLM drains for 30 s at the most; then its processes end
 _LEFTOVERS_S = 3.0  # helpers that end by themselves when their parent is gone
@@ -46,7 +47,8 @@ class Session:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._tree = ProcessTree(self._process.pid)
+        self._leader = identify(self._process.pid) or ProcessId(self._process.pid, 0)
+        self._tree = ProcessTree(self._leader)
 
     def __enter__(self) -> Self:
         return self
@@ -69,10 +71,10 @@ class Session:
 
     def age_s(self, pid: int) -> float:
         """Return how old the program was when its descendant `pid` started, in seconds, to 0.01 s."""
-        program, descendant = identify(self._process.pid), identify(pid)
-        if program is None or descendant is None:
+        descendant = identify(pid)
+        if descendant is None:
             raise BenchmarkFailed(self.with_log(f"process {pid} ended by itself"))
-        return (descendant.start_ticks - program.start_ticks) / _TICKS_PER_S
+        return (descendant.start_ticks - self._leader.start_ticks) / _TICKS_PER_S
 
     def remember_children(self) -> None:
         """Note which processes there are now, so that they are ended even where their parent ends first."""
@@ -107,6 +109,28 @@ class Session:
         while self._process.poll() is None and time.monotonic() < deadline:
             self._tree.refresh()
             time.sleep(_POLL_S)
+
+
+def output_of(command: Sequence[str], cwd: Path, timeout_s: float | None = None) -> str:
+    """Run `command` to its end and return what it printed.
+
+    Raises:
+        BenchmarkFailed: it failed.
+    """
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
+    if done.returncode != 0:
+        words = f"{' '.join(command)}: exit status {done.returncode}"
+        raise BenchmarkFailed(f"{words}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def exit_at_sigterm() -> None:
+    """Have a SIGTERM end this process as Ctrl-C does: by an exception, so that what was started is ended on the way."""
+    signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _cpu_ticks(pid: int) -> int:

@@ -26,11 +26,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from benchmarks._kills import EARLY, FAKE, PHASES, REAL, VICTIMS, Aftermath, Kill, Run, TooLate
 from benchmarks._report import describe_machine, progress
+from benchmarks._session import exit_at_sigterm
 from mixvllm.demo import ensure_demo_model
 from mixvllm.errors import EngineNotFound
 from mixvllm.machine.folders import cache_folder
@@ -50,7 +49,7 @@ def main() -> int:
     arguments = parser.parse_args()
     num_fake, num_real = (20, 0) if arguments.quick else (arguments.kills, arguments.real)
     seed = secrets.randbelow(2**32) if arguments.seed is None else arguments.seed
-    signal.signal(signal.SIGTERM, _exit)
+    exit_at_sigterm()
     progress(f"chaos: seed {seed}")
     demo_model = cache_folder() / "demo-model"
     num_real = _prepare_real(num_real, demo_model)
@@ -187,11 +186,6 @@ def _prepare_real(count: int, demo_model: Path) -> int:
         return 0
     ensure_demo_model(demo_model, installation.python, progress)
     return count
-
-
-def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does: by an exception, so that every run is ended on the way out."""
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,15 +25,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 
+from benchmarks._peer import ROOT, write_application
 from benchmarks._report import Pairs, Series, measure_pairs, progress, report
-from benchmarks._session import BenchmarkFailed, Session
+from benchmarks._session import BenchmarkFailed, Session, exit_at_sigterm, output_of
+from tests.fakes.fake_server import find_port
 
-ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = [sys.executable, str(ROOT / "launch.py"), "model=demo", "inference=cpu"]
 
 MAX_READY_RATIO = 1.03
@@ -45,19 +43,6 @@ MAX_MEMORY_MIB = 120.0
 _POLL_S = 0.1  # the launcher's own period
 _START_TIMEOUT_S = 300.0
 _SERVE_S = 1.0  # for what the launcher does just after `ready`: it shows the address, asks for the health
-
-_BARE_APPLICATION = """\
-import hydra
-from omegaconf import DictConfig, OmegaConf
-
-
-@hydra.main(version_base="1.3", config_path={conf!r}, config_name="config")
-def main(config: DictConfig) -> None:
-    print(OmegaConf.to_yaml(config, resolve=True))
-
-
-main()
-"""
 
 
 @dataclass(frozen=True)
@@ -92,7 +77,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few pairs: shows that it works, says little")
     is_quick = parser.parse_args().quick
-    signal.signal(signal.SIGTERM, _exit)
+    exit_at_sigterm()
     with tempfile.TemporaryDirectory(prefix="mixvllm-overhead-") as name:
         folder = Path(name)
         try:
@@ -106,12 +91,11 @@ def main() -> int:
 
 def time_dry_run(num_pairs: int, folder: Path) -> list[Pairs]:
     """Measure the wall time of `dry_run=true` against a bare Hydra application."""
-    application = folder / "bare.py"
-    application.write_text(_BARE_APPLICATION.format(conf=str(ROOT / "conf")), encoding="utf-8")
+    application = write_application(folder, "print(OmegaConf.to_yaml(config, resolve=True))")
     bare = [sys.executable, str(application), "model=demo", "inference=cpu", "dry_run=true"]
     ours = [*LAUNCH, "dry_run=true"]
     for command in (bare, ours):
-        _output(command, folder)
+        output_of(command, folder)
     bare_ms, ours_ms = measure_pairs(
         num_pairs,
         lambda: _wall_ms(bare, folder),
@@ -123,7 +107,7 @@ def time_dry_run(num_pairs: int, folder: Path) -> list[Pairs]:
 
 def time_starts(num_pairs: int, folder: Path) -> list[Pairs | Series]:
     """Measure starts by hand and by the launcher: time to ready, and the launcher's memory."""
-    command = _output([*LAUNCH, "dry_run=true"], ROOT).strip()
+    command = output_of([*LAUNCH, "dry_run=true"], ROOT).strip()
     progress("one discarded start")
     start_by_launcher(folder)
     by_hand, ours = measure_pairs(
@@ -144,7 +128,7 @@ def time_starts(num_pairs: int, folder: Path) -> list[Pairs | Series]:
 
 def start_by_hand(command: str, folder: Path) -> Start:
     """Start vLLM with `command` as a shell would, and stop it when it has produced a token."""
-    port = _free_port()
+    port = find_port()
     # exec: the shell becomes vLLM, which so leads its session and gets the signals.
     argv = ["/bin/sh", "-c", f"exec env {command} --port {port}"]
     with Session(argv, log=folder / "by_hand.log", cwd=ROOT) as session:
@@ -223,28 +207,8 @@ def _ticks(session: Session) -> Iterator[None]:
 def _wall_ms(command: list[str], cwd: Path) -> float:
     """Run `command` to its end and return its wall time in milliseconds."""
     began = time.perf_counter()
-    _output(command, cwd)
+    output_of(command, cwd)
     return 1000 * (time.perf_counter() - began)
-
-
-def _output(command: list[str], cwd: Path) -> str:
-    """Run `command` to its end and return what it printed."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BenchmarkFailed(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
-    return done.stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does: by an exception, so that every program that runs is stopped on the way out."""
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,19 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks._peer import ROOT, write_application
 from benchmarks._report import Pairs, Series, measure_pairs, progress, report
+from benchmarks._session import output_of
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.plan import make_plan
 from mixvllm.sweep.plan_record import write_plan
 from mixvllm.sweep.sweep_folder import SweepFolder
-
-ROOT = Path(__file__).resolve().parents[1]
 
 MAX_PLAN_S = 10.0
 MAX_GROWTH_MIB = 100.0
@@ -36,19 +35,6 @@ _NUM_POINTS = 1000
 _FEW, _MANY = 10, 5000
 _HYDRAS = 42, 2
 _TIMEOUT_S = 600.0
-
-BARE_APPLICATION = """\
-import hydra
-from omegaconf import DictConfig
-
-
-@hydra.main(version_base="1.3", config_path={conf!r}, config_name="config")
-def main(config: DictConfig) -> None:
-    pass
-
-
-main()
-"""
 
 
 def grid(num_points: int) -> list[str]:
@@ -82,7 +68,7 @@ def plan(num_points: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="mixvllm-plan-") as name:
         command = [sys.executable, "-m", "benchmarks.plan", "--points", str(num_points), "--folder", name]
         began = time.perf_counter()
-        output = _output(command, ROOT)
+        output = output_of(command, ROOT, _TIMEOUT_S)
         wall_s = time.perf_counter() - began
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     if found["points"] != num_points:
@@ -98,19 +84,11 @@ def hydra_s() -> float:
 
 def _hydra_wall_s(num_points: int) -> float:
     with tempfile.TemporaryDirectory(prefix="mixvllm-plan-") as name:
-        application = Path(name, "bare.py")
-        application.write_text(BARE_APPLICATION.format(conf=str(ROOT / "conf")), encoding="utf-8")
+        application = write_application(Path(name))
         command = [sys.executable, str(application), "--multirun", f"hydra.sweep.dir={name}/out", *grid(num_points)]
         began = time.perf_counter()
-        _output(command, Path(name))
+        output_of(command, Path(name), _TIMEOUT_S)
         return time.perf_counter() - began
-
-
-def _output(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout
 
 
 def main() -> int:
@@ -133,7 +111,7 @@ def main() -> int:
     )
     few, many = ([plan(number)["peak_mib"] for _ in range(num_pairs)] for number in (_FEW, _MANY))
     walls = [one["wall_s"] for one in ours]
-    rows = [
+    rows: list[Pairs | Series] = [
         Series("plan of 1,000 points, s", walls, MAX_PLAN_S),
         Series("  without imports, s", [one["plan_s"] for one in ours]),
         Pairs("beside Hydra's launcher, s", hydras, walls),

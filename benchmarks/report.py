@@ -22,10 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks._peer import ROOT
 from benchmarks._report import Series, progress, report
 from tests.report.written_sweeps import write_sweep
-
-ROOT = Path(__file__).resolve().parents[1]
 
 MAX_WRITE_S = 10.0
 MAX_PEAK_MIB = 300.0

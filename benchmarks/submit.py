@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from benchmarks._peer import ROOT, write_application
 from benchmarks._report import Pairs, Series, measure_pairs, progress, report
-from benchmarks.plan import BARE_APPLICATION, ROOT, grid
+from benchmarks.plan import grid
 from tests.slurm.cluster import Cluster, missing_packages
 from tests.slurm.configuration import Options
 
@@ -88,8 +89,7 @@ class Bench:
 
     def peer(self) -> Submitted:
         """Submit by Hydra's launcher, which waits for its jobs then, and is ended."""
-        application = self._folder / "bare.py"
-        application.write_text(BARE_APPLICATION.format(conf=str(ROOT / "conf")), encoding="utf-8")
+        application = write_application(self._folder)
         sweep_dir = tempfile.mkdtemp(prefix="peer-", dir=self._folder)
         command = [sys.executable, str(application), "--multirun", "hydra/launcher=submitit_slurm"]
         return self._submit([*command, f"hydra.sweep.dir={sweep_dir}", *grid(_NUM_POINTS)], _NUM_POINTS)
@@ -169,7 +169,7 @@ def _measure(num_pairs: int) -> int:
             cluster.drain(node)
         small = Bench(cluster, Path(name)).ours(_ARRAY_SIZES[1])
     calls = [*ours, small]
-    rows = [
+    rows: list[Pairs | Series] = [
         Pairs("to the last sbatch, s", [one.last_s for one in peers], [one.last_s for one in ours], MAX_RATIO),
         Pairs("jobs", [one.num_jobs for one in peers], [one.num_jobs for one in ours]),
         Pairs("calls of sbatch", [one.num_calls for one in peers], [one.num_calls for one in ours]),

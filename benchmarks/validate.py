@@ -69,7 +69,7 @@ def main() -> int:
     composed, validated = measure_pairs(
         num_pairs, compose_ms, validate_ms, lambda index, *_: progress(f"pair {index} of {num_pairs}")
     )
-    rows = [
+    rows: list[Pairs | Series] = [
         Series("validate, ms each", validated, MAX_MS),
         Pairs("beside Hydra's compose, ms", composed, validated),
     ]

@@ -11,25 +11,28 @@ from __future__ import annotations
 
 import argparse
 import signal
-import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from benchmarks._report import Pairs, Series, measure_pairs, progress, report
+from benchmarks._session import exit_at_sigterm
 from mixvllm import InferenceConfig, ModelConfig, ServeConfig, ServerConfig
 from mixvllm.demo import ensure_demo_model
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.start import Deployment, environment_of, launch, take_address
 from mixvllm.server.warm.engines import WarmEngine, WarmEngines
 from mixvllm.vllm.installation import find_installation
+from tests.fakes.fake_server import find_port
 
 MAX_RATIO = 0.2
 
-_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
+_ENVIRONMENT: dict[str, str | None] = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "HF_HUB_OFFLINE": "1",
+}
 _READY_TIMEOUT_S = 300.0
 
 
@@ -38,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few pairs: shows that it works, says little")
     num_pairs = 2 if parser.parse_args().quick else 8
-    signal.signal(signal.SIGTERM, _exit)
+    exit_at_sigterm()
     with tempfile.TemporaryDirectory(prefix="mixvllm-warm-") as name, WarmEngines(progress) as engines:
         try:
             rows = time_starts(num_pairs, Path(name), engines)
@@ -94,21 +97,9 @@ def _deployment(model: Path) -> Deployment:
         inference=InferenceConfig(
             dtype="float32", enforce_eager=True, kv_cache_memory_bytes="64M", max_num_seqs=4, max_num_batched_tokens=512
         ),
-        server=ServerConfig(port=_free_port(), env=_ENVIRONMENT, drain_timeout_s=5, ready_timeout_s=_READY_TIMEOUT_S),
+        server=ServerConfig(port=find_port(), env=_ENVIRONMENT, drain_timeout_s=5, ready_timeout_s=_READY_TIMEOUT_S),
     )
     return Deployment(config, find_installation(None))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does: by an exception, so that every program that runs is stopped on the way out."""
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
