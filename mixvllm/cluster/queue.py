@@ -23,15 +23,11 @@ ENDED_STATES = frozenset(
 """The states of the three kinds; what is in none of them is none of the three. Source: squeue(1), JOB STATE CODES."""
 
 _REVOKED = "REVOKED"  # the job runs on another cluster of the federation, under the same id
-_SQUEUE_FIELDS = (
-    *("JobArrayID:40", "State:20", "exit_code:12", "RestartCnt:8", "TimeLeft:24"),
-    *("Cluster:64", "NodeList:256", "Reason:256"),
-)
-_SACCT_FIELDS = ("JobID", "State", "ExitCode", "Cluster", "NodeList")
+_SQUEUE_FIELDS = ("JobArrayID:40", "State:20", "RestartCnt:8", "Cluster:64", "NodeList:256", "Reason:256")
+_SACCT_FIELDS = ("JobID", "State", "Cluster", "NodeList")
 _ELEMENT = re.compile(r"(\d+)_(\d+)")
 _RANGE = re.compile(r"(\d+)_\[([\d,:-]+)(?:%\d+)?\]")
 _SPAN = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
-_TIME = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 _MAX_IDS = 1000  # in one command line
 
 
@@ -45,9 +41,6 @@ class Job:
         reason: why it is pending, or failed; Slurm's word. None where there is none.
         nodes: that it has or had, e.g. `n[1-2]`; empty before it runs.
         num_restarts: how often it was requeued; None where only accounting knows the job.
-        time_left_s: seconds until its time limit; None where it does not run, or has no limit.
-        exit_code: of a job that has ended, 0 to 255; None where a signal ended it.
-        signal: number of the signal that ended it.
         cluster: its name; None where Slurm does not tell.
     """
 
@@ -56,9 +49,6 @@ class Job:
     reason: str | None = None
     nodes: str = ""
     num_restarts: int | None = None
-    time_left_s: int | None = None
-    exit_code: int | None = None
-    signal: int | None = None
     cluster: str | None = None
 
     @property
@@ -174,49 +164,26 @@ def _add(jobs: dict[str, Job], text: str, job: Job) -> None:
 
 
 def _squeue_job(cells: list[str]) -> Job:
-    id_, state, status, num_restarts, time_left, cluster, nodes, reason = cells
-    exit_code, signal = _wait_status(int(status)) if state in ENDED_STATES and status.isdecimal() else (None, None)
+    id_, state, num_restarts, cluster, nodes, reason = cells
     return Job(
         id=id_,
         state=state,
         reason=None if reason in ("None", "") else reason,
         nodes=nodes,
         num_restarts=int(num_restarts) if num_restarts.isdecimal() else None,
-        time_left_s=_seconds(time_left) if state in RUNNING_STATES else None,
-        exit_code=exit_code,
-        signal=signal,
         cluster=None if cluster in ("N/A", "") else cluster,
     )
 
 
 def _sacct_job(cells: list[str]) -> Job:
-    id_, state, status, cluster, nodes = cells
+    id_, state, cluster, nodes = cells
     state = state.split()[0] if state else "UNKNOWN"  # `CANCELLED by 1000`
-    exit_code, _, signal = status.partition(":")
-    has_signal = signal.isdecimal() and int(signal) > 0
     return Job(
         id=id_,
         state=state,
         nodes="" if nodes == "None assigned" else nodes,
-        exit_code=int(exit_code) if state in ENDED_STATES and exit_code.isdecimal() and not has_signal else None,
-        signal=int(signal) if has_signal else None,
         cluster=cluster or None,
     )
-
-
-def _wait_status(status: int) -> tuple[int | None, int | None]:
-    """Return exit code and signal, one of them None. Source: wait(2)."""
-    signal = status & 0x7F
-    return (None, signal) if signal else (status >> 8 & 0xFF, None)
-
-
-def _seconds(text: str) -> int | None:
-    """Return a time left, e.g. `1-02:03:04` or `4:59`, in seconds; None for `UNLIMITED` and the like."""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _read_accounting(job_ids: Iterable[str]) -> Mapping[str, Job]:

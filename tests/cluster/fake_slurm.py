@@ -37,7 +37,7 @@ class FakeSlurm:
         lines = []
         for job in jobs:
             id_, state, reason, nodes, restarts = (job.split() + ["-"] * 3)[:5]
-            cells = (id_, state, "0", restarts.replace("-", "0"), "1:00", "mini", nodes.replace("-", ""), reason)
+            cells = (id_, state, restarts.replace("-", "0"), "mini", nodes.replace("-", ""), reason)
             lines.append("|".join(cells).replace("|-", "|None"))
         (self._folder / "listing").write_text("".join(f"{line}\n" for line in lines))
         self.program("squeue", f"cat {shlex.quote(str(self._folder / 'listing'))}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from mixvllm.cluster.limits import read_limits
 from mixvllm.cluster.queue import read_queue
 from tests.slurm.accounting import PACKAGES
 from tests.slurm.cluster import Cluster, missing_packages
@@ -30,11 +29,10 @@ def test_what_the_queue_has_forgotten_is_told_by_accounting(cluster: Cluster) ->
 
     jobs = read_queue([f"{array}_0", f"{array}_1", cancelled, killed, "4000000"])
 
-    ends = {id_: (job.state, job.exit_code, job.signal) for id_, job in jobs.items()}
-    assert ends == {
-        f"{array}_0": ("COMPLETED", 0, None),
-        f"{array}_1": ("FAILED", 1, None),
-        cancelled: ("CANCELLED", 0, None),
-        killed: ("FAILED", None, 9),
+    assert {id_: job.state for id_, job in jobs.items()} == {
+        f"{array}_0": "COMPLETED",
+        f"{array}_1": "FAILED",
+        cancelled: "CANCELLED",
+        killed: "FAILED",
     }
-    assert (read_limits().has_accounting, jobs[killed].cluster, jobs[killed].nodes) == (True, "mini", "n1")
+    assert (jobs[killed].cluster, jobs[killed].nodes) == ("mini", "n1")
