@@ -24,7 +24,7 @@ def run_in_background(path: str, config_dirs: Sequence[str]) -> int:
     folder = RunFolder(Path(path))
     screen = Screen(is_serving=False, is_terminal=False)
     with StopSignals(hangup_reloads=True) as signals:
-        point = load_point(folder)
+        point = load_point(folder.point)
         outcome = run_point(point, folder, signals, screen, recomposer(config_dirs, screen.say))
         if outcome.error is not None:
             raise outcome.error

@@ -10,7 +10,7 @@ from mixvllm.cli.preflight import checks_for
 from mixvllm.cli.preflight_table import print_table
 from mixvllm.errors import PreflightFailed
 from mixvllm.machine.preflight import Check
-from mixvllm.sweep.point import Point, load_point_file
+from mixvllm.sweep.point import Point, load_point
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.work import Work
@@ -30,7 +30,7 @@ def look_at_groups(works: Sequence[Work], folder: SweepFolder, slots: Slots) -> 
     shown: dict[Check, None] = {}
     refused: Findings = {}
     for work in works:
-        point = load_point_file(folder.point(work.repeats[0][0]))
+        point = load_point(folder.point(work.repeats[0][0]))
         if point.config.preflight == "off":
             continue
         checks = _checks(point, slots)

@@ -47,7 +47,7 @@ def run_alone(folder: RunFolder, job: ThisJob, signals: StopSignals, say: Callab
     if (read_json(folder.result) or {}).get("status") == "ok":
         return True
     try:
-        point = load_point(folder)
+        point = load_point(folder.point)
         slot = slot_for(point, job, say)
     except MixvllmError as error:
         if not signals.is_coming():

@@ -29,7 +29,7 @@ from mixvllm.server.limits import StartLimit
 from mixvllm.server.warm.engines import WarmEngines
 from mixvllm.sweep.group import GroupRunner, Task
 from mixvllm.sweep.meter import Meter
-from mixvllm.sweep.point import load_point_file
+from mixvllm.sweep.point import load_point
 from mixvllm.sweep.repeat_record import record_of, write_repeat
 from mixvllm.sweep.sweep_folder import SweepFolder
 
@@ -105,7 +105,7 @@ class ElementRunner:
         sweep = SweepFolder(self._folder.work)
         self._tell({"event": "group_began", "server_key": element.server_key, "host": host_name()})
         try:
-            point = load_point_file(sweep.point(element.repeats[0][0]))
+            point = load_point(sweep.point(element.repeats[0][0]))
             slot = slot_for(point, self._job, self._remark)
         except (PreflightFailed, EngineNotFound) as error:
             if not self._signals.is_coming():

@@ -10,7 +10,7 @@ from typing import Any
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.report.metrics import metric_of
 from mixvllm.report.study import Study, StudyPoint
-from mixvllm.sweep.best import OBJECTIVES, Best, Objective, best_points
+from mixvllm.sweep.best import OBJECTIVES, Best, Objective, best_point
 
 _LATENCIES = (
     "p99_ttft_ms",
@@ -103,7 +103,7 @@ def best_of(points: Sequence[StudyPoint], objective: Objective) -> Best | None:
     The rows of the answer hold the position of their point as `at`.
     """
     rows = [row for at, point in enumerate(points) if (row := _row(point, at, objective.metric)) is not None]
-    return best_points(rows, objective)
+    return best_point(rows, objective)
 
 
 def _row(point: StudyPoint, at: int, metric: str) -> dict[str, Any] | None:

@@ -107,8 +107,7 @@ def divided(summary: Summary, share: int) -> Summary:
     """Return `summary` of values that are all divided by `share`."""
     parts = (summary.std, summary.ci95_low, summary.ci95_high)
     std, ci95_low, ci95_high = (None if part is None else part / share for part in parts)
-    low, high = summary.low / share, summary.high / share
-    return Summary(summary.num, summary.mean / share, std, ci95_low, ci95_high, low, high)
+    return Summary(summary.num, summary.mean / share, std, ci95_low, ci95_high)
 
 
 def _draw_curve(place: Any, study: Study, axes: Axes) -> bool:
@@ -158,7 +157,7 @@ def _draw_startup(place: Any, study: Study, _axes: Axes) -> bool:
 
 
 def _exactly(value: float) -> Summary:
-    return Summary(1, value, None, None, None, value, value)
+    return Summary(1, value, None, None, None)
 
 
 def _groups(shown: Sequence[_Shown], key: str | None) -> list[tuple[str, list[_Shown]]]:

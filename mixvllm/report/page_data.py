@@ -14,7 +14,7 @@ from mixvllm.report.fields import text_in
 from mixvllm.report.metrics import key_label, metric_of
 from mixvllm.report.series import num_shown, series_of, spans_of
 from mixvllm.report.servers import ServerRun
-from mixvllm.report.study import Source, Study, StudyPoint, measured_overrides, varying_keys
+from mixvllm.report.study import Source, Study, StudyPoint, varying_keys
 from mixvllm.vllm.phases import PHASES
 
 _DIGITS = 5
@@ -150,9 +150,7 @@ def _points(study: Study, servers: Mapping[Any, int]) -> dict[str, Any]:
         "num_gpus": [point.num_gpus for point in points],
         "ready_s": [_ready_s(point) for point in points],
         "start": _coded(", ".join(_unique(repeat.start_kind for repeat in point.repeats)) for point in points),
-        "remarks": _coded(
-            "; ".join(_unique(note for one in point.repeats for note in one.remarks)) for point in points
-        ),
+        "remarks": _coded(_remarks(point) for point in points),
         "versions": _coded(_versions(point) for point in points),
         "hash": [point.content_hash for point in points],
         "server_key": _coded(point.server_key for point in points),
@@ -199,8 +197,7 @@ def _commands(points: Sequence[StudyPoint]) -> dict[str, Any]:
     def numbers(texts: Iterable[str]) -> list[int]:
         return [words.setdefault(shlex.quote(text), len(words)) for text in texts]
 
-    at = [numbers([*point.source.program, *measured_overrides(point)]) if point.overrides else [] for point in points]
-    return {"words": list(words), "at": at}
+    return {"at": [numbers(point.command) for point in points], "words": list(words)}
 
 
 def _config(points: Sequence[StudyPoint]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -136,9 +135,11 @@ class StudyPoint:
         return str(self.value("model.name") or "")
 
     @property
-    def command(self) -> str:
-        """What measures this point again, for a shell; empty where it is not known."""
-        return shlex.join([*self.source.program, *measured_overrides(self)]) if self.overrides else ""
+    def command(self) -> list[str]:
+        """The words that measure this point again, without what belongs to its sweep; none where they are not known."""
+        others = ("sweep.", "hydra.", "hydra/", "output_dir=")
+        own = [text for text in self.overrides if not text.lstrip("+~").startswith(others)]
+        return [*self.source.program, *own] if self.overrides else []
 
     def values(self, metric: str) -> tuple[float, ...]:
         """Return the values of `metric` in all repeats that are ok and have it, shape (n,)."""
@@ -253,9 +254,3 @@ def _leaves(value: Any, path: str) -> Iterable[tuple[str, Any]]:
         return
     for name, below in value.items():
         yield from _leaves(below, f"{path}.{name}" if path else str(name))
-
-
-def measured_overrides(point: StudyPoint) -> list[str]:
-    """Return the overrides that make `point` what it is, without those that belong to its sweep."""
-    others = ("sweep.", "hydra.", "hydra/", "output_dir=")
-    return [text for text in point.overrides if not text.lstrip("+~").startswith(others)]

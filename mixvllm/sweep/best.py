@@ -40,17 +40,15 @@ class Best:
     """The point with the best mean.
 
     Args:
-        objective: that it was compared by.
         row: its summary.
         rivals: summaries of points whose intervals overlap with its own: where there are any, there is no clear winner.
     """
 
-    objective: Objective
     row: Mapping[str, Any]
     rivals: tuple[Mapping[str, Any], ...]
 
 
-def best_points(rows: Sequence[Mapping[str, Any]], objective: Objective) -> Best | None:
+def best_point(rows: Sequence[Mapping[str, Any]], objective: Objective) -> Best | None:
     """Return the best of the summary rows among `rows`; None where fewer than two points are good.
 
     Only points with the verdict `ok` take part: one that failed or is invalid has no numbers.
@@ -62,11 +60,11 @@ def best_points(rows: Sequence[Mapping[str, Any]], objective: Objective) -> Best
     best = (max if objective.is_higher_better else min)(good, key=lambda row: row[metric])
     summary = summary_of(best, metric)
     rivals = tuple(row for row in good if row is not best and overlap(summary, summary_of(row, metric)))
-    return Best(objective, best, rivals)
+    return Best(best, rivals)
 
 
 def summary_of(row: Mapping[str, Any], metric: str) -> Summary:
-    """Return what a summary row says of `metric`; the smallest and the largest value are not in it."""
+    """Return what a summary row says of `metric`."""
     mean = row[metric]
     low, high = row.get(f"{metric}_ci95_low"), row.get(f"{metric}_ci95_high")
-    return Summary(row["num_ok"], mean, row.get(f"{metric}_std"), low, high, mean, mean)
+    return Summary(row["num_ok"], mean, row.get(f"{metric}_std"), low, high)

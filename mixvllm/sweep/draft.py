@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,5 +50,5 @@ def _write(folder: SweepFolder, line: str) -> bool:
     temporary = path.with_name(".point.json")  # of the one launcher that holds the sweep
     temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    Path(temporary).rename(path)
+    temporary.rename(path)
     return True

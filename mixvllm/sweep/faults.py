@@ -10,7 +10,7 @@ from mixvllm.config.faults import shown_value
 from mixvllm.config.load.plan import Candidate
 from mixvllm.errors import Fault
 
-MAX_SHOWN = 20
+_MAX_SHOWN = 20
 """Different faults that are told; the others are counted."""
 
 
@@ -84,13 +84,13 @@ class SharedFaults:
     def ordered(self, with_origin: Callable[[Fault, Candidate], Fault]) -> tuple[SharedFault, ...]:
         """Return what was found, that of most points first; those that are told have their origins."""
         found = sorted(self._found.values(), key=lambda entry: -entry[0].num_points)
-        for shared, candidate in found[:MAX_SHOWN]:
+        for shared, candidate in found[:_MAX_SHOWN]:
             shared.fault = with_origin(shared.fault, candidate)
         return tuple(shared for shared, _ in found)
 
 
 def words_of(faults: Sequence[SharedFault], num_candidates: int) -> list[Fault]:
     """Return what to say of `faults`, which are ordered."""
-    words = [one.words(num_candidates) for one in faults[:MAX_SHOWN]]
+    words = [one.words(num_candidates) for one in faults[:_MAX_SHOWN]]
     left = len(faults) - len(words)
     return [*words, *([Fault("", f"and {left:,} more faults")] if left else [])]

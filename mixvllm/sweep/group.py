@@ -21,11 +21,10 @@ from mixvllm.server.signals import StopSignals
 from mixvllm.server.start import Deployment, environment_of, prepare, run_facts, take_address
 from mixvllm.server.warm.engines import WarmEngine, WarmEngines
 from mixvllm.sweep.meter import Meter
-from mixvllm.sweep.point import Point, load_point_file
+from mixvllm.sweep.point import Point, load_point
 from mixvllm.sweep.repeat_record import record_of, write_repeat
 from mixvllm.sweep.slots import Slot
 from mixvllm.sweep.sweep_folder import SweepFolder
-from mixvllm.workload.bench.caches import bench_environment
 
 Tell = Callable[[dict[str, Any]], None]
 """Takes what happens, as JSON has it."""
@@ -112,7 +111,7 @@ class GroupRunner:
         while pending:
             self._raise_if_stopped()
             try:
-                point = point or load_point_file(self._folder.point(content_hash))
+                point = point or load_point(self._folder.point(content_hash))
                 self._run_repeat(point, content_hash, pending[0])
                 del pending[0]
             except OSError as error:  # a full disk, a folder that is gone: other points have others
@@ -154,7 +153,8 @@ class GroupRunner:
         """Return a server that is ready."""
         folder = RunFolder.create(self._folder.server_folder(self._task.server_key))
         config, slot = point.config, self._task.slot
-        environment = {**slot.environment(config.server.env, os.environ), **bench_environment(config)}
+        measuring = config.workload.server_environment(config.server)
+        environment = slot.environment(config.server.env, os.environ) | measuring
         self._meter.warm_up(point)
         write_json(folder.point, point.record())
         prepare(config, point.installation, folder, self._remark)

@@ -18,7 +18,6 @@ from typing import Any
 from mixvllm.config.schema import ExperimentConfig, ServeConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine.source import code_digest, git_state
-from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import ServerCommand, server_command
@@ -183,12 +182,7 @@ class Freezer:
             return error.faults
 
 
-def load_point(folder: RunFolder) -> Point:
-    """Return the point that was frozen in `folder`; see `load_point_file`."""
-    return load_point_file(folder.point)
-
-
-def load_point_file(file: Path) -> Point:
+def load_point(file: Path) -> Point:
     """Return the point that was frozen in `file`, with the vLLM of this moment.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mixvllm.sweep.best import OBJECTIVES, Best, Objective, best_points, summary_of
+from mixvllm.sweep.best import OBJECTIVES, Best, Objective, best_point, summary_of
 from mixvllm.sweep.faults import shown_label, shown_labels
 from mixvllm.sweep.results import Results, Row
 from mixvllm.sweep.text_table import short_names, table
@@ -67,7 +67,7 @@ def _verdict(row: Row) -> str:
 
 
 def _best(results: Results, objective: Objective) -> Iterator[str]:
-    best = best_points(results.summaries, objective)
+    best = best_point(results.summaries, objective)
     if best is None:
         return
     direction = "highest" if objective.is_higher_better else "lowest"

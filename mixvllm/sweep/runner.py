@@ -48,10 +48,6 @@ class View(Protocol):
         """Take the server when it is ready."""
 
 
-def nothing() -> None:
-    """Do nothing."""
-
-
 def run_point(
     point: Point,
     folder: RunFolder,
@@ -121,7 +117,7 @@ def _serve(
     try:
         service.wait_ready()
         view.show_ready(service.server)
-        reloader = Reloader(point, folder, service, signals, view, recompose) if recompose else nothing
+        reloader = Reloader(point, folder, service, signals, view, recompose) if recompose else lambda: None
         return run_workload(point.config, service, signals.is_requested, reloader)
     finally:
         service.stop(signals.is_forced)

@@ -40,10 +40,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure this level next; `is_again`: it held already."""
+    """Measure this level next; it may have held already."""
 
     level: float
-    is_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def next_move(steps: Sequence[Step], levels: Levels) -> Measure | Found | Missed
     if between is not None:
         return Measure(between)
     if kept.count(best) < 2:
-        return Measure(best, is_again=True)
+        return Measure(best)
     return Found(best, is_highest=missed is None)
 
 

@@ -21,7 +21,7 @@ from mixvllm.server.server import Server
 from mixvllm.vllm.arguments import read_release
 from mixvllm.vllm.installation import Installation
 from mixvllm.workload.bench import dump_options
-from mixvllm.workload.bench.caches import Reset, bench_environment, reset_caches
+from mixvllm.workload.bench.caches import Reset, reset_caches
 from mixvllm.workload.bench.command import build_bench_command
 from mixvllm.workload.bench.generator import LoadGenerator, generator_environment
 from mixvllm.workload.bench.measure import run_bench
@@ -47,7 +47,7 @@ def never() -> bool:
 def demo(model: Path, *overrides: str) -> ExperimentConfig:
     own = ["model=demo", f"model.name={model}", "inference=cpu", "inference.kv_cache_memory_bytes=64M"]
     config = compose([*own, "inference.block_size=32", *LOAD, *overrides])
-    environment = {**config.server.env, **bench_environment(config)}
+    environment = {**config.server.env, **config.workload.server_environment(config.server)}
     return config.model_copy(update={"server": config.server.model_copy(update={"env": environment})})
 
 

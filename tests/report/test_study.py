@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def test_the_command_of_a_point_composes_its_configuration_again(tmp_path: Path)
     _, folder = planned_folder(tmp_path, *changes)
 
     for point in read_studies([folder.path]).points:
-        program, script, *overrides = shlex.split(point.command)
+        program, script, *overrides = point.command
         again = load_experiment(overrides).config.model_dump(mode="json")
 
         assert (program, script) in {("python", "launch.py"), ("mixvllm", "launch")}
@@ -163,7 +162,7 @@ def test_a_single_run_has_its_repeats(tmp_path: Path) -> None:
     [point] = read_studies([tmp_path / "r"]).points
 
     assert (point.verdict, point.values("p99_ttft_ms"), point.num_gpus) == ("ok", (5.0, 6.0), 2)
-    assert point.command == "mixvllm launch model=qwen3_8b"
+    assert point.command == ["mixvllm", "launch", "model=qwen3_8b"]
 
 
 @pytest.mark.parametrize(

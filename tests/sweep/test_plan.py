@@ -17,7 +17,7 @@ from mixvllm.errors import ConfigError, EngineNotFound
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.plan import Plan, make_plan
 from mixvllm.sweep.plan_record import missing, read_plan, read_points
-from mixvllm.sweep.point import load_point_file
+from mixvllm.sweep.point import load_point
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.vllm.installation import Installation
 from tests.sweep.planned import BASE, INSTALLATION, plan_of, planned_folder, write_repeat
@@ -230,7 +230,7 @@ def test_a_point_is_written_frozen_and_read_again(tmp_path: Path, monkeypatch: p
     point = plan.points[1]
 
     record = json.loads(folder.point(point.content_hash).read_text(encoding="utf-8"))
-    again = load_point_file(folder.point(point.content_hash))
+    again = load_point(folder.point(point.content_hash))
 
     assert (record["labels"], record["server_key"]) == ({"inference.max_num_seqs": 16}, point.server_key)
     assert (again.content_hash, again.overrides) == (point.content_hash, point.overrides)
@@ -270,7 +270,7 @@ def test_a_plan_that_is_made_again_writes_only_what_is_not_whole(tmp_path: Path)
     planned_folder(tmp_path, "inference.seed=1,2")
 
     assert whole.stat().st_mtime_ns == before
-    assert load_point_file(broken).config.inference.seed == 2
+    assert load_point(broken).config.inference.seed == 2
 
 
 def repeats_to_do(folder: SweepFolder, plan: Plan, rerun: str | None = None) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mixvllm.sweep.best import Objective, best_points
+from mixvllm.sweep.best import Objective, best_point
 from mixvllm.sweep.progress import Progress, Running, duration, progress_lines
 from mixvllm.sweep.result_lines import measured, table_lines
 from mixvllm.sweep.results import Results, column_type, csv_text, read_results, write_results
@@ -213,14 +213,14 @@ def rows(*values: tuple[float, float, str]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("is_higher_better", "point"), [(True, 1), (False, 0)])
 def test_the_best_point_has_the_best_mean(is_higher_better: bool, point: int) -> None:
-    best = best_points(rows((10, 1, "ok"), (20, 1, "ok")), Objective("x", is_higher_better))
+    best = best_point(rows((10, 1, "ok"), (20, 1, "ok")), Objective("x", is_higher_better))
 
     assert best is not None
     assert (best.row["point"], best.rivals) == (point, ())
 
 
 def test_points_whose_intervals_overlap_with_the_best_are_its_rivals() -> None:
-    best = best_points(rows((10, 1, "ok"), (20, 2, "ok"), (17, 2, "ok")), Objective("x", True))
+    best = best_point(rows((10, 1, "ok"), (20, 2, "ok"), (17, 2, "ok")), Objective("x", True))
 
     assert best is not None
     assert (best.row["point"], [row["point"] for row in best.rivals]) == (1, [2])
@@ -228,14 +228,14 @@ def test_points_whose_intervals_overlap_with_the_best_are_its_rivals() -> None:
 
 @pytest.mark.parametrize("verdict", ["failed", "invalid", "missing"])
 def test_a_point_that_is_not_good_wins_nothing(verdict: str) -> None:
-    best = best_points(rows((10, 1, "ok"), (0, 0, verdict), (12, 0.5, "ok")), Objective("x", False))
+    best = best_point(rows((10, 1, "ok"), (0, 0, verdict), (12, 0.5, "ok")), Objective("x", False))
 
     assert best is not None
     assert best.row["point"] == 0
 
 
 def test_there_is_no_best_of_one() -> None:
-    assert best_points(rows((10, 1, "ok"), (0, 0, "failed")), Objective("x", False)) is None
+    assert best_point(rows((10, 1, "ok"), (0, 0, "failed")), Objective("x", False)) is None
 
 
 @pytest.mark.parametrize("width", [60, 80])

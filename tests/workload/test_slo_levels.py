@@ -34,19 +34,19 @@ HISTORIES: list[tuple[str, Levels, str, Measure | Found | Missed]] = [
     ("does not exceed the highest level", Levels(1, 6, 0.1), "1+ 2+ 4+", Measure(6)),
     ("halves the gap to a level that misses", RATE, "1+ 2+ 4+ 8-", Measure(6)),
     ("halves it again above one that holds", RATE, "1+ 2+ 4+ 8- 6+", Measure(7)),
-    ("sees the best one again where the gap is small", RATE, "1+ 2+ 4+ 8- 6- 5+ 5.5-", Measure(5, is_again=True)),
+    ("sees the best one again where the gap is small", RATE, "1+ 2+ 4+ 8- 6- 5+ 5.5-", Measure(5)),
     ("has found it where it held again", RATE, "1+ 2+ 4+ 4.2- 4+", Found(4)),
     ("goes on below where it did not", RATE, "1+ 2+ 4+ 4.2- 4-", Measure(3)),
     ("does not ask for a level that held twice once more", Levels(1, 4, 0.5), "1+ 2+ 4+ 4- 3- 2+", Found(2)),
     ("takes a miss below for a miss above", RATE, "1+ 2+ 4+ 8+ 4-", Measure(3)),
-    ("sees the highest level again", Levels(1, 2, 0.1), "1+ 2+", Measure(2, is_again=True)),
+    ("sees the highest level again", Levels(1, 2, 0.1), "1+ 2+", Measure(2)),
     ("says that nothing missed", Levels(1, 2, 0.1), "1+ 2+ 2+", Found(2, is_highest=True)),
     ("forgives the first step", RATE, "1-", Measure(1)),
     ("does not forgive the second", RATE, "1- 1-", Missed()),
     ("goes on where the first alone missed", RATE, "1- 1+", Measure(2)),
     ("misses where the lowest level does not hold again", Levels(1, 1, 0.1), "1+ 1-", Missed()),
     ("takes whole steps", CONCURRENCY, "1+ 2+ 4+ 8-", Measure(6)),
-    ("ends between neighbours", CONCURRENCY, "1+ 2+ 4+ 8- 6- 5+", Measure(5, is_again=True)),
+    ("ends between neighbours", CONCURRENCY, "1+ 2+ 4+ 8- 6- 5+", Measure(5)),
 ]
 
 

@@ -7,7 +7,6 @@ from enum import Enum
 
 import httpx
 
-from mixvllm.config.schema import ExperimentConfig
 from mixvllm.server.client import ServerClient
 
 _ROUTES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
@@ -22,11 +21,6 @@ class Reset(Enum):
     CONFIRMED = "confirmed"
     UNAVAILABLE = "unavailable"
     REFUSED = "refused"
-
-
-def bench_environment(config: ExperimentConfig) -> dict[str, str]:
-    """Return what the server's environment needs for its caches to be emptied; nothing where others can reach it."""
-    return config.workload.server_environment(config.server)
 
 
 def reset_caches(client: ServerClient, *, limit_s: float = _RETRY_LIMIT_S) -> Reset:

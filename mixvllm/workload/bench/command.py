@@ -10,7 +10,7 @@ from typing import Any
 from mixvllm.config.schema import ExperimentConfig, ModelConfig
 from mixvllm.config.schema.workload import WorkloadConfig
 from mixvllm.vllm.command import render
-from mixvllm.workload.bench.options import find_option, typed_options
+from mixvllm.workload.bench.options import bench_options, typed_options
 
 _ENDPOINTS = {
     "openai-chat": "/v1/chat/completions",
@@ -104,7 +104,7 @@ def _number(value: float) -> str:
 
 
 def _given(name: str, value: Any) -> list[str]:
-    option = find_option(name)
+    option = bench_options().find(name)
     if option is not None:
         return option.render(value)
     return [] if value is False else render(name, value)

@@ -12,7 +12,7 @@ from mixvllm.config.faults import show_value
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.config.schema.workload import BENCH_OPTION, WorkloadConfig
 from mixvllm.errors import Fault
-from mixvllm.vllm.arguments import Argument, Release, read_release
+from mixvllm.vllm.arguments import Release, read_release
 from mixvllm.vllm.installation import SUPPORTED_RELEASE
 
 _SNAPSHOT = Path(__file__).parent / "data" / f"vllm-bench-{SUPPORTED_RELEASE}.json"
@@ -87,8 +87,3 @@ def _unknown(name: str) -> str:
     near = keys.nearest(name, bench_options().arguments)
     hint = f"; did you mean {_TAKEN.get(near, near)}?" if near else ""
     return f"is not an option of vllm bench serve {SUPPORTED_RELEASE}{hint}"
-
-
-def find_option(name: str) -> Argument | None:
-    """Return the option that is called `name` in the supported release."""
-    return bench_options().find(name)
