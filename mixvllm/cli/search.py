@@ -16,11 +16,12 @@ from mixvllm.config.load.launcher import LOCAL, SLURM, launcher_kind, launcher_n
 from mixvllm.config.schema.launcher import LocalLauncherConfig, SlurmLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.server.signals import StopSignals
+from mixvllm.sweep.best import searched_objectives
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.plan_lines import counted
 from mixvllm.sweep.results import write_results
 from mixvllm.sweep.search.loop import End, Limits, Search
-from mixvllm.sweep.search.report import objectives_of, report_lines
+from mixvllm.sweep.search.report import report_lines
 from mixvllm.sweep.search.space import Space, read_space
 from mixvllm.sweep.search.study import Study, load_optuna, open_study
 from mixvllm.sweep.search.trial_point import Asked, Planner
@@ -94,7 +95,7 @@ def _show(end: End, study: Study, space: Space, asked: Asked, folder: SweepFolde
     trials = study.trials()
     written = write_results(folder) if folder.record.exists() else None
     if written is not None:
-        width, objectives = shutil.get_terminal_size().columns, objectives_of(asked.settings.objective)
+        width, objectives = shutil.get_terminal_size().columns, searched_objectives(asked.settings.objective)
         lines = report_lines(written.results, trials, space, objectives, width)
         sys.stdout.write("\n".join([*lines, "", f"results  {short(folder.results_csv)}"]) + "\n")
         sys.stdout.flush()

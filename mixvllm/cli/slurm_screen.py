@@ -9,8 +9,8 @@ from typing import Any
 
 from mixvllm.cli.sweep_screen import SweepScreen
 from mixvllm.cluster.follow import JobState
-from mixvllm.sweep.progress import cut, progress_lines
-from mixvllm.sweep.text_table import table
+from mixvllm.sweep.progress import progress_lines
+from mixvllm.sweep.text_table import cut, table
 
 _MAX_ROWS = 20
 _ORDER = ("RUNNING", "CONFIGURING", "COMPLETING", "PENDING")

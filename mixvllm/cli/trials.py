@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from mixvllm.cli.slurm import follow, submit_missing
+from mixvllm.cli.sweep_end import done_before
 from mixvllm.cli.sweep_screen import SweepScreen
 from mixvllm.cli.sweeping import place, say, visible_gpus, works_of
 from mixvllm.config.schema.launcher import LocalLauncherConfig, SlurmLauncherConfig
@@ -140,7 +141,7 @@ class LocalTrials(Trials):
     def _launch(self, batch: Plan, repeats: Sequence[Repeat]) -> None:
         works = works_of(batch, repeats)
         possible, slots = place(batch, works, self._folder, self._options)
-        done = [record for point in batch.points for record in self._folder.read_repeats(point.content_hash)]
+        done = done_before(batch, self._folder, repeats)
         screen = SweepScreen(batch.points, done, num_servers=len(works), num_slots=slots.capacity)
         try:
             launcher = LocalLauncher(

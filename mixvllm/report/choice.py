@@ -10,7 +10,7 @@ from typing import Any
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.report.metrics import metric_of
 from mixvllm.report.study import Study, StudyPoint
-from mixvllm.sweep.best import OBJECTIVES, Best, Objective, best_point
+from mixvllm.sweep.best import OBJECTIVES, Best, Objective, best_point, searched_objectives
 
 _LATENCIES = (
     "p99_ttft_ms",
@@ -87,8 +87,8 @@ def objectives_of(study: Study) -> list[Objective]:
     for source in study.sources:
         wanted = source.settings.get("objective")
         searched = {**searched, **(wanted if isinstance(wanted, dict) else {})}
-    asked = [Objective(name, way == "maximize") for name, way in searched.items()]
-    asked += [objective for objective in OBJECTIVES if objective.metric not in searched]
+    usual = (objective for objective in OBJECTIVES if objective.metric not in searched)
+    asked = [*searched_objectives(searched), *usual]
     found = [objective for objective in asked if objective.metric in study.metrics]
     if found:
         return found

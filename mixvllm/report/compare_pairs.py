@@ -10,10 +10,10 @@ from typing import Any
 
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.report.study import StudyPoint
+from mixvllm.sweep.point import NOT_MEASURED
 
 _NOT_ASKED = frozenset(["workload.repeats", "server.port"])
-_NOT_ASKED_SECTIONS = frozenset(["sweep", "output_dir", "preflight", "detach", "submit", "dry_run"])
-"""What says nothing of what is measured."""
+"""Keys that say nothing of what is measured, beside the sections `NOT_MEASURED`."""
 _NULL = "null"
 _UNKNOWN = ""
 _MAX_NAMED = 5
@@ -122,7 +122,7 @@ def _flats(points: Sequence[StudyPoint]) -> list[dict[str, str]]:
     for point in points:
         flat: dict[str, str] = {}
         for section, content in (point.config or point.labels).items():
-            if section in _NOT_ASKED_SECTIONS:
+            if section in NOT_MEASURED:
                 continue
             if id(content) not in kept or not isinstance(content, Mapping):
                 kept[id(content)] = _texts(content, section)

@@ -12,8 +12,7 @@ from mixvllm.report.compare_metrics import direction_words, shown_metrics
 from mixvllm.report.metrics import metric_of
 from mixvllm.report.study import Study, StudyPoint
 from mixvllm.sweep.faults import shown_label
-from mixvllm.sweep.progress import cut
-from mixvllm.sweep.text_table import short_names, table
+from mixvllm.sweep.text_table import cut, short_names, table
 
 _MAX_ROWS = 20
 _MAX_REMARKS = 8

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from mixvllm.workload.measurement import is_number
 
 
 def text_in(record: Mapping[str, Any], name: str) -> str | None:
@@ -17,8 +18,7 @@ def text_in(record: Mapping[str, Any], name: str) -> str | None:
 def number_in(record: Mapping[str, Any], name: str) -> float | None:
     """Return the finite number that `record` has under `name`; None where it has none."""
     value = record.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if is_number else None
+    return value if is_number(value) else None
 
 
 def count_in(record: Mapping[str, Any], name: str) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mixvllm.config.schema.workload import WorkloadConfig
 from mixvllm.report.imported_files import Record
+from mixvllm.report.places import PARALLEL_SIZES
 from mixvllm.report.study import Repeat
 from mixvllm.workload.bench.metrics import bench_metrics
 
@@ -36,7 +37,6 @@ _OF_RESULT = frozenset(
     ]
 )
 _OF_RESULT_BEGINS = ("probe_", "spec_decode_", "diffusion_", "steady_state_")
-_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 _DATE = "%Y%m%d-%H%M%S"
 
 
@@ -62,7 +62,7 @@ class Asked:
     @property
     def num_gpus(self) -> int | None:
         """GPUs of the server; None unless all parallel sizes are told, since the rest of its command is not known."""
-        sizes = [self.flat.get(f"inference.{name}") for name in _SIZES]
+        sizes = [self.flat.get(f"inference.{name}") for name in PARALLEL_SIZES]
         product = 1
         for size in sizes:
             if not isinstance(size, int) or isinstance(size, bool):
@@ -138,9 +138,7 @@ def _key_of_extra(name: str, value: Any, *, is_sweep: bool) -> str | None:
     """Return our name of what is in a result and no part of it; None where it is one."""
     if name in _OF_RESULT or name.startswith(_OF_RESULT_BEGINS) or _is_latency(name):
         return None
-    if isinstance(value, list | dict) and not is_sweep:
-        return None
-    if isinstance(value, list):  # of each request
+    if isinstance(value, list) or (isinstance(value, dict) and not is_sweep):  # of each request
         return None
     if not is_sweep:
         return f"metadata.{name}"

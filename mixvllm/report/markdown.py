@@ -9,6 +9,7 @@ from mixvllm.report.metrics import metric_of
 from mixvllm.report.study import Study, StudyPoint
 from mixvllm.sweep.faults import shown_label
 from mixvllm.sweep.statistics import Summary
+from mixvllm.sweep.text_table import rounded
 
 _MAX_METRICS = 4
 _SPECIAL = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;", ">": "&gt;", "`": "'"})
@@ -33,13 +34,8 @@ def shown_summary(summary: Summary | None) -> str:
         return "-"
     half = summary.half_width
     if half is None:
-        return f"{_rounded(summary.mean, abs(summary.mean) / 100)} (n {summary.num})"
-    return f"{_rounded(summary.mean, half or abs(summary.mean) / 100)} ±{_rounded(half, half or 100)} (n {summary.num})"
-
-
-def _rounded(value: float, precision: float) -> str:
-    digits = next((digits for digits in range(3) if precision * 10**digits >= 10), 3)
-    return f"{value:,.{digits}f}"
+        return f"{rounded(summary.mean, abs(summary.mean) / 100)} (n {summary.num})"
+    return f"{rounded(summary.mean, half or abs(summary.mean) / 100)} ±{rounded(half, half or 100)} (n {summary.num})"
 
 
 def _metrics(study: Study, axes: Axes) -> list[str]:

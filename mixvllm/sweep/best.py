@@ -35,6 +35,11 @@ OBJECTIVES = (
 """What is asked of a serving benchmark; those whose metric was measured are answered."""
 
 
+def searched_objectives(objective: Mapping[str, str]) -> tuple[Objective, ...]:
+    """Return what a search is for, from `sweep.objective`."""
+    return tuple(Objective(metric, direction == "maximize") for metric, direction in objective.items())
+
+
 @dataclass(frozen=True)
 class Best:
     """The point with the best mean.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from mixvllm.config.schema.fields import human_int_value, is_human_int
+from mixvllm.sweep.flat import leaves
 from mixvllm.vllm.failures.catalogue.memory import FAILURES
 
 Way = Literal["larger", "smaller"]
@@ -49,7 +50,7 @@ def needs_more(config: Mapping[str, Any], failed: Mapping[str, Any], failure_id:
     """
     if failure_id not in MEMORY_FAILURES:
         return False
-    ours, theirs, ways = dict(_leaves(config)), dict(_leaves(failed)), _ways(failure_id)
+    ours, theirs, ways = _of_server(config), _of_server(failed), _ways(failure_id)
     different = [key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)]
     return bool(different) and all(_is_more(ours.get(key), theirs.get(key), ways.get(key)) for key in different)
 
@@ -80,8 +81,6 @@ def _number(value: Any) -> float | None:
     return value if is_amount else None
 
 
-def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what reaches the server, by dotted key."""
-    for section in ("model", "inference", "server"):
-        for key, value in (config.get(section) or {}).items():
-            yield f"{section}.{key}", value
+def _of_server(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what reaches the server, by dotted key."""
+    return dict(leaves({section: config.get(section) or {} for section in ("model", "inference", "server")}))

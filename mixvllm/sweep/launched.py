@@ -41,7 +41,7 @@ class Launched:
 def write_launched(folder: SweepFolder, overrides: Sequence[str], config_dirs: Sequence[str]) -> None:
     """Write how the sweep in `folder` was asked for. The caller holds the lock."""
     record = {"schema": SCHEMA_VERSION, "overrides": overrides, "config_dirs": config_dirs, "cwd": str(Path.cwd())}
-    write_json(_file(folder), record)
+    write_json(folder.launched, record)
 
 
 def read_launched(folder: SweepFolder) -> Launched:
@@ -50,12 +50,8 @@ def read_launched(folder: SweepFolder) -> Launched:
     Raises:
         ConfigError: there is no sweep.
     """
-    record = read_json(_file(folder))
+    record = read_json(folder.launched)
     try:
         return Launched(tuple(record["overrides"]), tuple(record["config_dirs"]), record["cwd"])  # type: ignore[index]
     except (TypeError, KeyError):
         raise ConfigError([Fault("", f"{folder.path} is not the folder of a sweep that was started")]) from None
-
-
-def _file(folder: SweepFolder) -> Path:
-    return folder.path / "launched.json"

@@ -133,7 +133,7 @@ class LocalLauncher:
         """Take note that a worker has ended by itself, or is about to."""
         running.worker = None
         running.num_deaths += 1
-        running.cause = f"{what}; see {self._workers.log}"
+        running.cause = f"{what}; see {self._folder.workers_log}"
         if not self._is_over():
             left = {"num_left": len(running.left), "cause": running.cause}
             self._tell({"event": "worker_died", "server_key": running.work.server_key, **left})

@@ -15,8 +15,9 @@ from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.plan import Plan, PlannedPoint, Shape
 from mixvllm.sweep.point import look_around
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.workload.measurement import VERDICTS
 
-_RERUN = {"failed": ("failed",), "invalid": ("invalid",), "all": ("ok", "invalid", "failed")}
+_RERUN: dict[str, Sequence[str]] = {"failed": ("failed",), "invalid": ("invalid",), "all": VERDICTS}
 
 
 @dataclass(frozen=True)

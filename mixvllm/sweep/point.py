@@ -25,8 +25,10 @@ from mixvllm.vllm.installation import Installation, asked_once, installation_of
 from mixvllm.workload.bench.options import check_bench_options
 
 _MAX_SERVERS = 256  # whose commands are kept; each takes a few KB
+NOT_MEASURED = ("output_dir", "preflight", "dry_run", "detach", "submit", "sweep")
+"""Sections of a configuration that say how it is started and written, and nothing of what is measured."""
 _NOT_CONTENT: Any = {
-    **dict.fromkeys(("output_dir", "preflight", "dry_run", "detach", "submit", "sweep"), True),
+    **dict.fromkeys(NOT_MEASURED, True),
     "workload": {"repeats": True},  # the first ones are the same, however many follow
 }
 

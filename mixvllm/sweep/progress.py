@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from mixvllm.sweep.text_table import cut
+
 _THROUGHPUTS = {"output_tokens_per_s": "tokens/s", "request_throughput_per_s": "requests/s"}
 """Metrics that tell how much a server does, the first one first, and their units in words."""
 
@@ -164,11 +166,6 @@ def duration(seconds: float) -> str:
     if minutes < 100:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def cut(line: str, width: int) -> str:
-    """Return `line`, at most `width` characters of it."""
-    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _ready_s(records: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -15,6 +15,7 @@ from mixvllm.runs.records import read_json
 from mixvllm.server.service import Service
 from mixvllm.server.signals import StopSignals
 from mixvllm.server.start import Deployment
+from mixvllm.sweep.flat import leaves
 from mixvllm.sweep.point import Point
 
 Recompose = Callable[[Sequence[str]], Point]
@@ -113,19 +114,13 @@ class Reloader:
 
 def differences(before: ExperimentConfig, after: ExperimentConfig) -> list[str]:
     """Return the keys whose values differ, as `key: old -> new`, shape (n,)."""
-    old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
+    old, new = dict(leaves(before.model_dump(mode="json"))), dict(leaves(after.model_dump(mode="json")))
     paths = [*old, *(path for path in new if path not in old)]
     return [f"{path}: {_shown(old, path)} -> {_shown(new, path)}" for path in paths if old.get(path) != new.get(path)]
 
 
 def _are_words(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
-
-
-def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
-    if not isinstance(node, dict) or not node:
-        return [(path, node)]
-    return [leaf for key, value in node.items() for leaf in _leaves(value, f"{path}.{key}" if path else str(key))]
 
 
 def _shown(values: dict[str, Any], path: str) -> str:

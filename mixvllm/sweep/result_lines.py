@@ -8,7 +8,7 @@ from typing import Any
 from mixvllm.sweep.best import OBJECTIVES, Best, Objective, best_point, summary_of
 from mixvllm.sweep.faults import shown_label, shown_labels
 from mixvllm.sweep.results import Results, Row
-from mixvllm.sweep.text_table import short_names, table
+from mixvllm.sweep.text_table import rounded, short_names, table
 
 _MAX_METRICS = 3
 _MAX_RIVALS = 5
@@ -37,14 +37,8 @@ def measured(row: Mapping[str, Any], metric: str) -> str:
         return "-"
     summary = summary_of(row, metric)
     if summary.half_width is None:
-        return _rounded(summary.mean, abs(summary.mean) / 100)
-    return f"{_rounded(summary.mean, summary.half_width)} ±{_rounded(summary.half_width, summary.half_width)}"
-
-
-def _rounded(value: float, precision: float) -> str:
-    """Return `value` with two digits of `precision`, at most three after the point."""
-    digits = next((digits for digits in range(3) if precision * 10**digits >= 10), 3)
-    return f"{value:,.{digits}f}"
+        return rounded(summary.mean, abs(summary.mean) / 100)
+    return f"{rounded(summary.mean, summary.half_width)} ±{rounded(summary.half_width, summary.half_width)}"
 
 
 def _points(results: Results, metrics: Sequence[str], width: int) -> list[str]:

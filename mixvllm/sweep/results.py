@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from mixvllm.sweep.plan import PlannedPoint
 from mixvllm.sweep.plan_record import read_plan, read_points
 from mixvllm.sweep.statistics import summarize
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.workload.measurement import VERDICTS, is_number
 
 Row = dict[str, Any]
 """A row by its columns; one that is not there is empty."""
@@ -106,14 +106,14 @@ def write_results(folder: SweepFolder) -> Written:
 def read_results(folder: SweepFolder) -> Results:
     """Return the table of what is recorded in `folder` by now."""
     swept = tuple(read_plan(folder)["swept"])
-    rows = [row for point in read_points(folder) for row in rows_of(point, _records(folder, point))]
+    rows = [row for point in read_points(folder) for row in rows_of(point, planned_records(folder, point))]
     names = {column for row in rows if row["row"] == "repeat" for column in row}
     versions = sorted(name.partition(".")[2] for name in names if name.startswith("version."))
     metrics = sorted(name for name in names - {*_FIXED, *swept} if not name.startswith("version."))
     return Results(tuple(rows), swept, tuple(metrics), tuple(versions))
 
 
-def _records(folder: SweepFolder, point: PlannedPoint) -> list[dict[str, Any]]:
+def planned_records(folder: SweepFolder, point: PlannedPoint) -> list[dict[str, Any]]:
     """Return the repeats of `point` that are planned, and recorded; an earlier plan may have had more."""
     return [record for record in folder.read_repeats(point.content_hash) if record["repeat"] <= point.num_repeats]
 
@@ -157,16 +157,12 @@ def _repeat_row(point: PlannedPoint, record: Mapping[str, Any]) -> Row:
 
 def metrics_of(record: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a record; those of the server, and those named like another column, with a prefix."""
-    found = {name: value for name, value in (record.get("metrics") or {}).items() if _is_number(value)}
+    found = {name: value for name, value in (record.get("metrics") or {}).items() if is_number(value)}
     server = {f"server.{name}": value for name, value in (record.get("server_metrics") or {}).items()}
-    found |= {name: value for name, value in server.items() if _is_number(value)}
+    found |= {name: value for name, value in server.items() if is_number(value)}
     taken = {*_FIXED, *labels}
     is_taken = {name: name in taken or name.endswith(_OF_MEAN) for name in found}
     return {f"metric.{name}" if is_taken[name] else name: float(value) for name, value in found.items()}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _summary_row(point: PlannedPoint, repeats: Sequence[Row]) -> Row:
@@ -186,9 +182,9 @@ def _summary_row(point: PlannedPoint, repeats: Sequence[Row]) -> Row:
 
 
 def verdict_of(repeats: Sequence[Mapping[str, Any]]) -> str:
-    """Return the best verdict that a repeat has: `ok` before `invalid` before `failed`."""
+    """Return the best verdict that a repeat has; `missing` where there is none."""
     found = {row["verdict"] for row in repeats}
-    return next((verdict for verdict in ("ok", "invalid", "failed") if verdict in found), MISSING)
+    return next((verdict for verdict in VERDICTS if verdict in found), MISSING)
 
 
 def reason_of(repeats: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]]) -> str | None:

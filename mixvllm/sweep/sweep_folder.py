@@ -2,11 +2,14 @@
 
 <output_dir>/sweeps/<name>/
     sweep.json                     what was planned
+    launched.json                  how it was asked for
     lock                           held by the launcher that runs it
     points/<content_hash>/         point.json, repeat-<k>.json
     servers/<server_key>/          run folders of the servers that were started
     results.csv, results.parquet
     search.db                      the trials of a search
+    workers.log                    what workers print
+    slurm/                         arrays of jobs; see `cluster/array_folder.py`
 """
 
 from __future__ import annotations
@@ -26,9 +29,9 @@ from typing import Any
 
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.runs.records import read_json
+from mixvllm.workload.measurement import VERDICTS
 
 _REPEAT = re.compile(r"repeat-(\d+)\.json")
-VERDICTS = ("ok", "invalid", "failed")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class SweepFolder:
         return self.path / "sweep.json"
 
     @property
+    def launched(self) -> Path:
+        """What was typed, and where."""
+        return self.path / "launched.json"
+
+    @property
     def points(self) -> Path:
         """A folder for each point."""
         return self.path / "points"
@@ -85,6 +93,11 @@ class SweepFolder:
     def search(self) -> Path:
         """The trials of a search: Optuna's study."""
         return self.path / "search.db"
+
+    @property
+    def workers_log(self) -> Path:
+        """What its workers print; each of them holds it as long as it lives."""
+        return self.path / "workers.log"
 
     @property
     def lock(self) -> Path:

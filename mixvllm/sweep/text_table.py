@@ -1,4 +1,4 @@
-"""Plain tables for a terminal."""
+"""Plain tables for a terminal, and what their cells hold."""
 
 from __future__ import annotations
 
@@ -31,6 +31,17 @@ def short_names(keys: Sequence[str]) -> list[str]:
     return [leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(keys, leaves, strict=True)]
 
 
+def cut(line: str, width: int) -> str:
+    """Return `line`, at most `width` characters of it."""
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def rounded(value: float, precision: float) -> str:
+    """Return `value` with two digits of `precision`, at most three after the point."""
+    digits = next((digits for digits in range(3) if precision * 10**digits >= 10), 3)
+    return f"{value:,.{digits}f}"
+
+
 def _cell(text: str, width: int, is_right: bool) -> str:
-    shown = text if len(text) <= width else f"{text[: width - 1]}…"
+    shown = cut(text, width)
     return shown.rjust(width) if is_right else shown.ljust(width)

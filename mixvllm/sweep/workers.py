@@ -74,11 +74,6 @@ class Workers:
             self.ask_to_stop()
         self._dismiss()
 
-    @property
-    def log(self) -> Path:
-        """What they print; held by each of them as long as it lives."""
-        return _log_of(self._folder)
-
     def give(self, server_key: str, repeats: object, slot: Slot, *, is_warm: bool = False) -> Worker:
         """Have a worker measure `repeats` in `slot`; one is started where none is free."""
         fitting = [worker for worker in self._workers if worker.is_free and worker.slot.cores == slot.cores]
@@ -124,7 +119,7 @@ class Workers:
         self._selector.close()
 
     def _hire(self, slot: Slot) -> Worker:
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(self._folder.workers_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             process = subprocess.Popen(
@@ -149,7 +144,7 @@ def await_earlier(folder: SweepFolder, say: Callable[[str], None]) -> None:
     The caller holds the sweep.
     """
     is_told = False
-    while _are_held(_log_of(folder)) or any(map(_lives, runs_of(folder))):
+    while _are_held(folder.workers_log) or any(map(_lives, runs_of(folder))):
         if not is_told:
             say("waiting until what the launcher before this one has left of the sweep has stopped")
             is_told = True
@@ -169,10 +164,6 @@ def _lives(run: RunState) -> bool:
 def are_gone(folder: SweepFolder, server_key: str) -> bool:
     """Whether no server of `server_key` runs, whose worker was killed."""
     return not any(map(_lives, runs_of(folder, server_key)))
-
-
-def _log_of(folder: SweepFolder) -> Path:
-    return folder.path / "workers.log"
 
 
 def _are_held(log: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from mixvllm.server.server import Server
 from mixvllm.workload.bench.command import seed_of
 from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.client import CLIENT_KEY_VARIABLE, client_environment
-from mixvllm.workload.measurement import Measurement
+from mixvllm.workload.measurement import Measurement, is_number
 from mixvllm.workload.programs import end_of_log
 from mixvllm.workload.span import Span, look
 
@@ -160,8 +159,3 @@ def read_metrics_file(path: Path) -> dict[str, float]:
     if wrong:
         raise WorkloadFailed(f"{path}: {', '.join(wrong)} must be a finite number")
     return {name: float(number) for name, number in value.items()}
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -18,8 +18,8 @@ from mixvllm.server.server import Server
 from mixvllm.workload.bench.command import seed_of
 from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.bench.tokenizer import find_tokenizer
-from mixvllm.workload.command import Program, is_number, run_program
-from mixvllm.workload.measurement import Measurement
+from mixvllm.workload.command import Program, run_program
+from mixvllm.workload.measurement import Measurement, is_number
 from mixvllm.workload.span import Span
 from mixvllm.workload.tools import Tool, find_tool
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mixvllm.errors import MixvllmError
 
 Verdict = Literal["ok", "invalid", "failed"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+"""The best one first."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,8 @@ class Measurement:
             "began_at": self.began_at,
             "duration_s": self.duration_s,
         }
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite number, as metrics are."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -19,11 +19,6 @@ _MAX_ROWS = 10
 _MAX_REASONS = 5
 
 
-def objectives_of(objective: Mapping[str, str]) -> tuple[Objective, ...]:
-    """Return `sweep.objective` as the results have it."""
-    return tuple(Objective(metric, direction == "maximize") for metric, direction in objective.items())
-
-
 def front(rows: Sequence[Row], objectives: Sequence[Objective]) -> list[Row]:
     """Return those of the summary rows `rows` that no other one beats: better in one objective, worse in none.
 

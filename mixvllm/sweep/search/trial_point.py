@@ -13,7 +13,7 @@ from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.plan import PlannedPoint, make_plan
-from mixvllm.sweep.results import rows_of
+from mixvllm.sweep.results import planned_records, rows_of
 from mixvllm.sweep.search.space import Picks, Space
 from mixvllm.sweep.search.study import Trial
 from mixvllm.sweep.sweep_folder import SweepFolder
@@ -125,7 +125,7 @@ def judge(point: PlannedPoint, folder: SweepFolder, metrics: Sequence[str]) -> l
     Raises:
         ConfigError: it was measured, and has no such metric.
     """
-    records = [one for one in folder.read_repeats(point.content_hash) if one["repeat"] <= point.num_repeats]
+    records = planned_records(folder, point)
     if len(records) < point.num_repeats:
         return None
     summary = rows_of(point, records)[-1]

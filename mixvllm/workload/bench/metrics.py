@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from mixvllm.workload.measurement import is_number
 
 _RENAMED = {
     "duration": "duration_s",
@@ -47,10 +48,8 @@ def read_result(path: Path) -> dict[str, Any] | None:
 def bench_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of `result` by name with unit; what does not apply (null, no audio) is left out."""
     found = {
-        _RENAMED.get(name, name): value
-        for name, value in result.items()
-        if name not in _ASKED and isinstance(value, (int, float)) and not isinstance(value, bool)
+        _RENAMED.get(name, name): value for name, value in result.items() if name not in _ASKED and is_number(value)
     }
     if not found.get("audio_s_per_s"):
         found.pop("audio_s_per_s", None)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return found
