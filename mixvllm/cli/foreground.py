@@ -27,8 +27,6 @@ def run_in_foreground(composed: Composed) -> int:
             screen.close()
         if outcome.error is not None:
             raise outcome.error
-        if outcome.status == "ok" and config.workload.kind == "probe":
-            screen.show_probe(outcome.figures)
-        elif outcome.figures and config.workload.is_measured:
-            screen.show_measured(outcome.figures)
+        if outcome.status == "ok" or config.workload.is_measured:
+            screen.show_figures(config.workload, outcome.figures)
         return signals.exit_code or 0

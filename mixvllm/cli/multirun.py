@@ -13,7 +13,8 @@ from mixvllm.cli.slurm import run_slurm_sweep
 from mixvllm.cli.stock_launcher import run_with_hydra
 from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results, tell_trackers
 from mixvllm.cli.sweep_screen import SweepScreen
-from mixvllm.cli.sweeping import place, say, sweep_folder, works_of
+from mixvllm.cli.sweeping import place, sweep_folder, works_of
+from mixvllm.cli.terminal import remark
 from mixvllm.config.load.launcher import launcher_kind, local_launcher
 from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import ConfigError, Fault
@@ -53,7 +54,7 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
     if kind == "hydra" and not is_dry_run:
         return run_with_hydra(arguments)
     with Draft() as draft:
-        plan = make_plan(arguments.overrides, arguments.config_dirs, draft=draft, say=say)
+        plan = make_plan(arguments.overrides, arguments.config_dirs, draft=draft, say=remark)
         if plan.settings.search is not None:
             return run_search(arguments, goes_on_in)
         if kind == "slurm":
@@ -65,7 +66,7 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
         plan.check()
         folder = sweep_folder(plan, goes_on_in)
         with folder.locked():
-            await_earlier(folder, say)
+            await_earlier(folder, remark)
             write_plan(plan, draft, folder, sys.argv)
             write_launched(folder, arguments.overrides, arguments.config_dirs)
             return _run(plan, folder, options)
@@ -81,7 +82,7 @@ def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:
     repeats = list(missing(plan.points, folder, plan.settings.rerun))
     works = works_of(plan, repeats)
     for line in remarks(plan, len(repeats)):
-        say(line)
+        remark(line)
     possible, slots = place(plan, works, folder, options)
     done = done_before(plan, folder, repeats)
     with StopSignals() as signals:

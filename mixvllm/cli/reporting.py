@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixvllm.cli.terminal import remark
 from mixvllm.report.choice import Asked, Axes, choose_axes
 from mixvllm.report.figures import Format, write_figures
 from mixvllm.report.html import write_html
@@ -45,34 +46,30 @@ def write_report(paths: Sequence[str], wanted: Wanted, asked: Asked) -> int:
     """
     study = read_studies(paths)
     axes = choose_axes(study, asked)
-    for remark in study.remarks[:5]:
-        _say(f"note: {remark}")
+    for line in study.remarks[:5]:
+        remark(f"note: {line}")
     if wanted.markdown == "-":
         sys.stdout.write(markdown_text(study, axes))
     elif wanted.markdown:
         write_text(Path(wanted.markdown).absolute(), markdown_text(study, axes))
-        _say(f"table    {wanted.markdown}")
+        remark(f"table    {wanted.markdown}")
     if wanted.figures:
         _show_figures(study, axes, Path(wanted.figures), wanted.form)
     if wanted.output or not (wanted.figures or wanted.markdown):
         output = wanted.output or DEFAULT_OUTPUT
         write_html(study, axes, Path(output).absolute(), wanted.title)
-        _say(f"report   {output}  ({_counted(study)}); open it in a browser, it needs no network")
+        remark(f"report   {output}  ({_counted(study)}); open it in a browser, it needs no network")
     return 0
 
 
 def _show_figures(study: Study, axes: Axes, folder: Path, form: Format) -> None:
     written = write_figures(study, axes, folder, form)
     for path in written:
-        _say(f"figure   {path}")
+        remark(f"figure   {path}")
     if not written:
-        _say("no figure: nothing was measured")
+        remark("no figure: nothing was measured")
 
 
 def _counted(study: Study) -> str:
     good = sum(point.verdict == "ok" for point in study.points)
     return f"{len(study.points):,} points, {good:,} good"
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")

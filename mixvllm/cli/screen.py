@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mixvllm.cli.terminal import is_live
+from mixvllm.cli.terminal import close_stdout, is_live, short
 from mixvllm.cli.use import Reach, curl_line, python_snippet
 from mixvllm.config.schema import ServeConfig
+from mixvllm.config.schema.workload import WorkloadConfig
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event
 from mixvllm.runs.records import read_json
@@ -138,15 +139,18 @@ class Screen:
         self._show_use(reach, folder.server_log, f"mixvllm stop {folder.name}")
 
     def _show_use(self, reach: Reach, log: Path, stop: str) -> None:
-        self._out(f"  log   {_short(log)}\n  stop  {stop}\n\n{curl_line(reach)}\n\n{python_snippet(reach)}\n")
+        self._out(f"  log   {short(log)}\n  stop  {stop}\n\n{curl_line(reach)}\n\n{python_snippet(reach)}\n")
 
-    def show_measured(self, figures: dict[str, Any]) -> None:
-        """Show what was measured."""
-        from mixvllm.workload.summary import summary_lines
+    def show_figures(self, workload: WorkloadConfig, figures: dict[str, Any]) -> None:
+        """Show what `workload` found, where there is anything to show."""
+        if workload.kind == "probe":
+            self._show_probe(figures)
+        elif figures and workload.is_measured:
+            from mixvllm.workload.summary import summary_lines
 
-        self._out("\n".join(summary_lines(figures)))
+            self._out("\n".join(summary_lines(figures)))
 
-    def show_probe(self, figures: dict[str, Any]) -> None:
+    def _show_probe(self, figures: dict[str, Any]) -> None:
         """Show the answer of a probe and what it took."""
         counted = f"{figures['completion_tokens']} tokens in " if "completion_tokens" in figures else ""
         self._out(
@@ -159,13 +163,9 @@ def _is_pooling(config: ServeConfig) -> bool:
     return config.model.runner == "pooling"
 
 
-def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
 def _to_stdout(text: str) -> None:
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except OSError:  # nobody reads any more: what is still buffered must not fail the exit
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+    except OSError:  # nobody reads any more
+        close_stdout()

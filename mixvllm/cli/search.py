@@ -9,7 +9,8 @@ from pathlib import Path
 from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.cli.sweep_end import tell_trackers
-from mixvllm.cli.sweeping import say, short, sweep_folder
+from mixvllm.cli.sweeping import sweep_folder
+from mixvllm.cli.terminal import remark, short
 from mixvllm.cli.trials import LocalTrials, SlurmTrials, Trials, plan_of
 from mixvllm.config.faults import show_value
 from mixvllm.config.load.launcher import LOCAL, SLURM, launcher_kind, launcher_name, local_launcher, slurm_launcher
@@ -47,7 +48,7 @@ def run_search(arguments: Arguments, goes_on_in: Path | None = None) -> int:
         words = f"a search runs on hydra/launcher={LOCAL}, or {SLURM}"
         raise ConfigError([Fault("hydra/launcher", words, launcher_name(arguments.overrides))])
     space = read_space(arguments.overrides, arguments.config_dirs)
-    planner = Planner(space, arguments.config_dirs, say)
+    planner = Planner(space, arguments.config_dirs, remark)
     asked = planner.asked()
     if asked.is_dry_run:
         sys.stdout.write("\n".join(_space_lines(space, asked)) + "\n")
@@ -56,7 +57,7 @@ def run_search(arguments: Arguments, goes_on_in: Path | None = None) -> int:
     load_optuna()
     folder = sweep_folder(plan_of([], space, asked), goes_on_in)
     with folder.locked(), open_study(folder.search, space, asked.settings.objective, _SEED) as study:
-        await_earlier(folder, say)
+        await_earlier(folder, remark)
         write_launched(folder, arguments.overrides, arguments.config_dirs)
         with StopSignals() as signals, Workers(folder) as workers:
             own = planner, asked, folder, signals
@@ -100,7 +101,7 @@ def _show(end: End, study: Study, space: Space, asked: Asked, folder: SweepFolde
         sys.stdout.write("\n".join([*lines, "", f"results  {short(folder.results_csv)}"]) + "\n")
         sys.stdout.flush()
     if len(trials) < space.num_points:
-        say(f"the search ended: {end.value}. To go on: mixvllm resume {short(folder.path)} sweep.num_trials=N")
+        remark(f"the search ended: {end.value}. To go on: mixvllm resume {short(folder.path)} sweep.num_trials=N")
     if signals.exit_code is not None:
         return signals.exit_code
     if written is not None:

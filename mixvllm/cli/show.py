@@ -11,6 +11,7 @@ import yaml
 
 from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.help import help_text
+from mixvllm.cli.terminal import remark
 from mixvllm.config.load import load_experiment
 from mixvllm.config.load.session import groups, hydra_session
 from mixvllm.config.schema import ExperimentConfig
@@ -38,21 +39,17 @@ def show_config(config: ExperimentConfig) -> None:
 
 def show_command(config: ExperimentConfig) -> None:
     """Print the command alone on stdout, so that it can be pasted or piped; remarks go to stderr."""
-    command = server_command(config, _installation(config), say=_remark)
+    command = server_command(config, _installation(config), say=remark)
     sys.stdout.write(command.shell(shell_expression(config.server)) + "\n")
     if config.model.recipe == "demo" and not is_made(Path(config.model.name)):
-        _remark("the demo model is not made yet: a run makes it, or `mixvllm demo-model`")
+        remark("the demo model is not made yet: a run makes it, or `mixvllm demo-model`")
 
 
 def _installation(config: ExperimentConfig) -> Installation:
     """Return the vLLM that would serve; where there is none, the one that is usual."""
     try:
-        return installation_of(config, _remark)
+        return installation_of(config, remark)
     except EngineNotFound as error:
-        _remark(f"{error}\n  (the command is shown all the same, checked against vLLM {SUPPORTED_RELEASE})")
+        remark(f"{error}\n  (the command is shown all the same, checked against vLLM {SUPPORTED_RELEASE})")
         inside = None if config.runtime.kind == "local" else config.runtime.interpreter
         return Installation(inside or config.server.python or sys.executable, "unknown", "vllm", CLI_MODULE)
-
-
-def _remark(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

@@ -14,7 +14,8 @@ from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.job_watch import JobWatch, listed
 from mixvllm.cli.slurm_screen import SlurmScreen
 from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results, tell_trackers
-from mixvllm.cli.sweeping import say, short, sweep_folder, works_of
+from mixvllm.cli.sweeping import sweep_folder, works_of
+from mixvllm.cli.terminal import remark, short
 from mixvllm.cluster.array_folder import Element
 from mixvllm.cluster.follow import SubmittedJob, living_jobs
 from mixvllm.cluster.shape import JobShape, shape_of_record
@@ -86,12 +87,12 @@ def _show(plan: Plan, draft: Draft, options: SlurmLauncherConfig) -> int:
 def _run(plan: Plan, folder: SweepFolder, options: SlurmLauncherConfig) -> int:
     repeats = list(missing(plan.points, folder, plan.settings.rerun))
     for line in remarks(plan, len(repeats)):
-        say(line)
+        remark(line)
     jobs = submit_missing(plan, folder, repeats, options)
     if options.wait:
         return _wait(plan, folder, repeats, jobs)
     sys.stdout.write("".join(f"{array}\n" for array in dict.fromkeys(job.array_id for job in jobs)))
-    say(f"to follow: mixvllm resume {short(folder.path)} hydra.launcher.wait=true")
+    remark(f"to follow: mixvllm resume {short(folder.path)} hydra.launcher.wait=true")
     return EXIT_OK
 
 
@@ -105,10 +106,10 @@ def submit_missing(
     """
     on_their_way = living_jobs(folder.path)
     if on_their_way:
-        say(f"{len(on_their_way)} jobs of before are in the queue, or run: {listed(on_their_way)}")
+        remark(f"{len(on_their_way)} jobs of before are in the queue, or run: {listed(on_their_way)}")
     taken = {repeat for job in on_their_way for repeat in job.element.repeats}
     left = [repeat for repeat in repeats if (repeat.point.content_hash, repeat.number) not in taken]
-    return [*on_their_way, *submit_jobs(folder.path, _jobs(plan, left, folder, options), options, folder.name, say)]
+    return [*on_their_way, *submit_jobs(folder.path, _jobs(plan, left, folder, options), options, folder.name, remark)]
 
 
 def follow(

@@ -111,10 +111,7 @@ def _wait(folder: RunFolder, jobs: Sequence[SubmittedJob], config: ExperimentCon
 def _show_end(folder: RunFolder, config: ExperimentConfig, jobs: Sequence[SubmittedJob], screen: Screen) -> int:
     result = read_json(folder.result) or {}
     if result.get("status") == "ok":
-        if config.workload.kind == "probe":
-            screen.show_probe(result["figures"])
-        elif result["figures"] and config.workload.is_measured:
-            screen.show_measured(result["figures"])
+        screen.show_figures(config.workload, result["figures"])
         return EXIT_OK
     record = read_json(jobs[0].folder.job(0)) or {}
     screen.say(f"the job ended: {record.get('state', 'unknown')}\n  log: {jobs[0].log}")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
-from mixvllm.cli.sweeping import say, short
+from mixvllm.cli.terminal import remark, short
 from mixvllm.report.track_process import track_aside
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.plan import Plan
@@ -50,13 +50,13 @@ def tell_trackers(folder: SweepFolder, names: Sequence[str], signals: StopSignal
     """Tell trackers of the results; where one fails, say so and go on. A sweep that was stopped is not told of."""
     if names and signals.exit_code is None:
         for line in track_aside(folder.path, names):
-            say(line)
+            remark(line)
 
 
 def show_results(written: Written, folder: SweepFolder, signals: StopSignals) -> int:
     """Print the results, and how to go on; return the exit code: 0 where all of them are ok."""
     if written.remark:
-        say(written.remark)
+        remark(written.remark)
     results = written.results
     width = shutil.get_terminal_size().columns
     where = [f"results  {short(folder.results_csv)}", f"look     mixvllm report {short(folder.path)}"]
@@ -66,10 +66,10 @@ def show_results(written: Written, folder: SweepFolder, signals: StopSignals) ->
     is_whole = all(row["num_ok"] == row["num_repeats"] for row in results.summaries)
     resume = f"mixvllm resume {short(folder.path)}"
     if signals.exit_code is not None:
-        say(f"stopped; what is done is kept. To go on: {resume}")
+        remark(f"stopped; what is done is kept. To go on: {resume}")
         return signals.exit_code
     if verdicts & {"failed", "invalid"}:
-        say(f"to try again what failed: {resume} sweep.rerun=failed")
+        remark(f"to try again what failed: {resume} sweep.rerun=failed")
     elif not is_whole:
-        say(f"not all is measured. To go on: {resume}")
+        remark(f"not all is measured. To go on: {resume}")
     return EXIT_OK if is_whole else EXIT_FAILED

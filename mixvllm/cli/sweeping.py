@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mixvllm.cli.sweep_preflight import look_at_groups, refusal
+from mixvllm.cli.terminal import remark
 from mixvllm.config.schema.launcher import LocalLauncherConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.machine.gpu_memory import gpu_use
@@ -93,16 +93,6 @@ def _too_large_faults(works: Sequence[Work], large: dict[str, str], slots: Slots
 
 
 def _record_infeasible(folder: SweepFolder, work: Work, reason: str) -> None:
-    say(f"point {work.number}: infeasible: {reason}")
+    remark(f"point {work.number}: infeasible: {reason}")
     for content_hash, number in work.repeats:
         write_repeat(folder, work.server_key, content_hash, number, failed_record(f"infeasible: {reason}"))
-
-
-def short(path: Path) -> str:
-    """Return `path` as one types it here."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def say(line: str) -> None:
-    """Show a line."""
-    sys.stderr.write(f"{line}\n")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from mixvllm.cli.exits import EXIT_OK
+from mixvllm.cli.terminal import remark
 from mixvllm.report.read import read_studies
 from mixvllm.report.track import Target, track, trackers
 
@@ -19,14 +20,10 @@ def track_results(paths: Sequence[str], names: Sequence[str], target: Target) ->
     """
     known = trackers(names)
     study = read_studies(paths)
-    for remark in study.remarks:
-        _say(f"note: {remark}")
+    for line in study.remarks:
+        remark(f"note: {line}")
     for name in known:
-        told = track(study, name, target, _say)
+        told = track(study, name, target, remark)
         sys.stdout.write(f"{name}: {told.words}\n")
         sys.stdout.flush()
     return EXIT_OK
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")

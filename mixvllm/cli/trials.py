@@ -11,7 +11,8 @@ from functools import cached_property
 from mixvllm.cli.slurm import follow, submit_missing
 from mixvllm.cli.sweep_end import done_before
 from mixvllm.cli.sweep_screen import SweepScreen
-from mixvllm.cli.sweeping import place, say, visible_gpus, works_of
+from mixvllm.cli.sweeping import place, visible_gpus, works_of
+from mixvllm.cli.terminal import remark
 from mixvllm.config.schema.launcher import LocalLauncherConfig, SlurmLauncherConfig
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
@@ -101,7 +102,7 @@ class Trials(ABC):
         if not repeats:
             return
         numbers = ", ".join(str(point.index) for point in batch.points)
-        say(f"trial{'s' if len(batch.points) > 1 else ''} {numbers}")
+        remark(f"trial{'s' if len(batch.points) > 1 else ''} {numbers}")
         try:
             self._launch(batch, repeats)
         finally:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
-from mixvllm.cli.fleet.words import close_stdout, end_of, plain, remark, state_words
+from mixvllm.cli.fleet.words import end_of, plain, state_words
+from mixvllm.cli.terminal import close_stdout, remark
 from mixvllm.cluster.fleet import Fleet
 from mixvllm.cluster.submitted import LOOK_S, SubmittedState
 from mixvllm.runs.folder import RunFolder

@@ -11,7 +11,8 @@ from typing import Any
 
 from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.fleet.load import Load, load_of
-from mixvllm.cli.fleet.words import Column, coloured, duration, remark, say, state_words, table, width_of
+from mixvllm.cli.fleet.words import Column, coloured, duration, say, state_words, table, width_of
+from mixvllm.cli.terminal import remark
 from mixvllm.cluster.fleet import Fleet, job_id_of
 from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.server.fleet import UNKNOWN, RunState

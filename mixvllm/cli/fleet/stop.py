@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
-from mixvllm.cli.fleet.words import end_of, remark, say, state_words
+from mixvllm.cli.fleet.words import end_of, say, state_words
+from mixvllm.cli.terminal import remark
 from mixvllm.cluster.fleet import Fleet, job_id_of
 from mixvllm.cluster.queue import cancel
 from mixvllm.cluster.submitted import LOOK_S, SubmittedState

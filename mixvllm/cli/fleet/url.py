@@ -6,7 +6,8 @@ import shlex
 from typing import Any
 from urllib.parse import urlsplit
 
-from mixvllm.cli.fleet.words import end_of, remark, say, state_words
+from mixvllm.cli.fleet.words import end_of, say, state_words
+from mixvllm.cli.terminal import remark
 from mixvllm.cluster.fleet import Fleet, job_id_of
 from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.errors import MixvllmError

@@ -7,9 +7,9 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
+from mixvllm.cli.terminal import close_stdout
 from mixvllm.cluster.submitted import SubmittedState
 from mixvllm.server.fleet import DONE, LOST, UNKNOWN, UNREADABLE, RunState
 
@@ -118,17 +118,6 @@ def say(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         close_stdout()
-
-
-def close_stdout() -> None:
-    """Print nothing any more: what is still buffered for a reader that is gone must not fail the exit."""
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
-
-
-def remark(text: str) -> None:
-    """Print `text` on stderr."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 _ENDS = {"stopped": "was stopped", "failed": "failed", DONE: "is done", LOST: "is lost", UNREADABLE: "is unreadable"}
