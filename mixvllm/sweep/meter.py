@@ -20,6 +20,7 @@ from mixvllm.workload.bench.generator import LoadGenerator, generator_environmen
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.probe import probe
 from mixvllm.workload.repeat import measure_repeat
+from mixvllm.workload.task import RepeatTask
 
 
 class Meter:
@@ -57,7 +58,8 @@ class Meter:
         """
         if point.config.workload.kind == "probe":
             return _probe(point, server, repeat, self._should_stop)
-        return measure_repeat(point.config, server, self._generator(point), folder, repeat, self._should_stop)
+        generator = self._generator(point)
+        return measure_repeat(RepeatTask(point.config, server, generator, folder, repeat, self._should_stop))
 
     def _generator(self, point: Point) -> LoadGenerator:
         environment = generator_environment(point.config, point.installation)

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixvllm.config.schema import ExperimentConfig
-from mixvllm.errors import Interrupted, ServerFailed, WorkloadFailed
-from mixvllm.server.server import Server
-from mixvllm.workload.bench.command import seed_of
-from mixvllm.workload.bench.generator import LoadGenerator
+from mixvllm.errors import ServerFailed, WorkloadFailed
 from mixvllm.workload.client import CLIENT_KEY_VARIABLE, client_environment
 from mixvllm.workload.measurement import Measurement, is_number
-from mixvllm.workload.programs import end_of_log
-from mixvllm.workload.span import Span, look
+from mixvllm.workload.span import look
+from mixvllm.workload.task import RepeatTask
 
 _NO_KEY = "none"  # OpenAI's own client does not start without one
 
@@ -39,64 +35,45 @@ class Program:
     read: Callable[[], tuple[dict[str, float], list[str]]]
 
 
-def run_command(
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    folder: Path,
-    repeat: int,
-    should_stop: Callable[[], bool],
-) -> Measurement:
-    """Return the repeat number `repeat` of the user's program; see `run_program` for the arguments.
+def run_command(task: RepeatTask) -> Measurement:
+    """Return one repeat by the user's program.
 
     The program finds the server by OPENAI_BASE_URL and OPENAI_API_KEY, the model's name in MIXVLLM_MODEL, its own
     folder in MIXVLLM_RUN_DIR, and MIXVLLM_REPEAT, MIXVLLM_SEED, MIXVLLM_SAMPLING (what `generation` says, as JSON).
     """
-    own = folder / f"command-{repeat}"
+    name = f"command-{task.repeat}"
+    own = task.folder / name
     own.mkdir(mode=0o700, exist_ok=True)
     numbers = own / "metrics.json"
     numbers.unlink(missing_ok=True)
     program = Program(
-        name=f"command-{repeat}",
-        argv=command_line(config.workload.command or ""),
+        name=name,
+        argv=command_line(task.config.workload.command or ""),
         environment={
-            "OPENAI_BASE_URL": f"{server.url}/v1",
-            "MIXVLLM_MODEL": server.model_name,
+            "OPENAI_BASE_URL": f"{task.server.url}/v1",
+            "MIXVLLM_MODEL": task.server.model_name,
             "MIXVLLM_RUN_DIR": str(own),
-            "MIXVLLM_REPEAT": str(repeat),
-            "MIXVLLM_SEED": str(seed_of(config.workload, repeat)),
-            "MIXVLLM_SAMPLING": json.dumps(config.generation.request_fields()),
+            "MIXVLLM_REPEAT": str(task.repeat),
+            "MIXVLLM_SEED": str(task.seed),
+            "MIXVLLM_SAMPLING": json.dumps(task.config.generation.request_fields()),
         },
         read=lambda: (read_metrics_file(numbers), []),
     )
-    return run_program(program, config, server, generator, folder, repeat, should_stop)
+    return run_program(program, task)
 
 
-def run_program(  # noqa: PLR0913, PLR0917 - what every workload takes, and the program
-    program: Program,
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    folder: Path,
-    repeat: int,
-    should_stop: Callable[[], bool],
-) -> Measurement:
+def run_program(program: Program, task: RepeatTask) -> Measurement:
     """Return one repeat, measured by `program`.
 
-    Args:
-        folder: where its log goes.
-        repeat: counted from 0.
-        should_stop: asked again and again.
-
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: a stop was asked for.
     """
-    span = Span(server, repeat, seed_of(config.workload, repeat))
-    log = folder / f"{program.name}.log"
+    span = task.begin()
+    log = task.folder / f"{program.name}.log"
     try:
-        _run(program, config, server, generator, log, should_stop)
+        _run(program, task, log)
         metrics, reasons = program.read()
-        server.check()
+        task.server.check()
     except ServerFailed as error:
         return span.failed(error.cause, error)
     except WorkloadFailed as error:
@@ -105,33 +82,16 @@ def run_program(  # noqa: PLR0913, PLR0917 - what every workload takes, and the 
         "invalid" if reasons else "ok",
         "; ".join(reasons) or None,
         metrics=metrics,
-        server_metrics=span.server_metrics(look(server)),
+        server_metrics=span.server_metrics(look(task.server)),
         result=log,
     )
 
 
-def _run(
-    program: Program,
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    log: Path,
-    should_stop: Callable[[], bool],
-) -> None:
-    def must_stop() -> bool:
-        server.check()
-        return should_stop()
-
-    timeout_s = config.workload.timeout_s
-    client = {CLIENT_KEY_VARIABLE: _NO_KEY, **client_environment(server, generator.environment)}
-    environment = {**client, **program.environment}
-    ended = generator.run_program(program.argv, log, timeout_s, must_stop, environment=environment)
-    if ended.was_stopped:
-        raise Interrupted(f"stopped before {program.name} was done")
-    if ended.is_late:
-        raise WorkloadFailed(f"not done in workload.timeout_s={timeout_s:g}\n  log: {log}\n{end_of_log(log)}")
-    if ended.status != 0:
-        raise WorkloadFailed(f"{program.name} ended with status {ended.status}\n  log: {log}\n{end_of_log(log)}")
+def _run(program: Program, task: RepeatTask, log: Path) -> None:
+    client = {CLIENT_KEY_VARIABLE: _NO_KEY, **client_environment(task.server, task.generator.environment)}
+    environment, timeout_s = {**client, **program.environment}, task.config.workload.timeout_s
+    ended = task.generator.run_program(program.argv, log, timeout_s, task.must_end, environment=environment)
+    task.check_ended(program.name, ended, log)
 
 
 def command_line(command: str | Sequence[str]) -> list[str]:

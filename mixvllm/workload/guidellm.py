@@ -7,20 +7,18 @@ Source: docs/getting-started/benchmark.md and src/guidellm/benchmark/schemas of 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import WorkloadFailed
 from mixvllm.runs.files import write_json
-from mixvllm.server.server import Server
 from mixvllm.workload.bench.command import seed_of
-from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.bench.tokenizer import find_tokenizer
 from mixvllm.workload.command import Program, run_program
 from mixvllm.workload.measurement import Measurement, is_number
-from mixvllm.workload.span import Span
+from mixvllm.workload.task import RepeatTask
 from mixvllm.workload.tools import Tool, find_tool
 
 TOOL = Tool("guidellm", "guidellm", "guidellm[recommended]>=0.7")
@@ -44,43 +42,37 @@ _LATENCIES = {
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
-def run_guidellm(
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    folder: Path,
-    repeat: int,
-    should_stop: Callable[[], bool],
-) -> Measurement:
-    """Return the repeat number `repeat`, measured by guidellm; its report is `guidellm-<repeat>.json`.
+def run_guidellm(task: RepeatTask) -> Measurement:
+    """Return one repeat, measured by guidellm; its report is `guidellm-<repeat>.json`.
 
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: a stop was asked for.
     """
-    report, task = folder / f"guidellm-{repeat}.json", folder / f"guidellm-{repeat}.task.json"
+    config, server, name = task.config, task.server, f"guidellm-{task.repeat}"
+    report, todo = task.folder / f"{name}.json", task.folder / f"{name}.task.json"
     report.unlink(missing_ok=True)
     try:
-        start = find_tool(TOOL, config.workload.python, generator.environment)
+        start = find_tool(TOOL, config.workload.python, task.generator.environment)
         spec = guidellm_spec(
             config,
             url=server.url,
             key=server.address.key.value if server.address.key else None,
-            tokenizer=find_tokenizer(config.model, generator.environment),
-            repeat=repeat,
+            tokenizer=find_tokenizer(config.model, task.generator.environment),
+            repeat=task.repeat,
             report=report,
         )
-        write_json(task, {"spec": spec})
+        write_json(todo, {"spec": spec})
         program = Program(
-            name=f"guidellm-{repeat}",
-            argv=[*start, "run", "--config", str(task), "--disable-console-interactive"],
+            name=name,
+            argv=[*start, "run", "--config", str(todo), "--disable-console-interactive"],
             environment={},
             read=lambda: read_report(report),
         )
-        return run_program(program, config, server, generator, folder, repeat, should_stop)
+        return run_program(program, task)
     except WorkloadFailed as error:
-        return Span(server, repeat, seed_of(config.workload, repeat)).failed(str(error))
+        return task.begin().failed(str(error))
     finally:
-        task.unlink(missing_ok=True)
+        todo.unlink(missing_ok=True)
 
 
 def guidellm_spec(

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import WorkloadFailed
-from mixvllm.server.server import Server
 from mixvllm.workload.bench.command import seed_of
-from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.bench.tokenizer import find_tokenizer
 from mixvllm.workload.command import Program, run_program
 from mixvllm.workload.measurement import Measurement, is_number
-from mixvllm.workload.span import Span
+from mixvllm.workload.task import RepeatTask
 from mixvllm.workload.tools import Tool, find_tool
 
 TOOL = Tool("lm_eval", "lm_eval", "lm_eval[api]")
@@ -29,35 +27,29 @@ _ANSWER_LENGTH = {"max_tokens": "max_gen_toks"}
 """Names of sampling values that lm_eval has another one for."""
 
 
-def run_lm_eval(
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    folder: Path,
-    repeat: int,
-    should_stop: Callable[[], bool],
-) -> Measurement:
-    """Return the repeat number `repeat`, measured by lm_eval; its results are below `lm_eval-<repeat>/`.
+def run_lm_eval(task: RepeatTask) -> Measurement:
+    """Return one repeat, measured by lm_eval; its results are below `lm_eval-<repeat>/`.
 
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: a stop was asked for.
     """
-    output = folder / f"lm_eval-{repeat}"
+    config, environment, name = task.config, task.generator.environment, f"lm_eval-{task.repeat}"
+    output = task.folder / name
     for file in output.glob("results_*.json"):
         file.unlink()
     try:
-        start = find_tool(TOOL, config.workload.python, generator.environment)
-        tokenizer = find_tokenizer(config.model, generator.environment)
-        options = lm_eval_options(config, url=server.url, tokenizer=tokenizer, repeat=repeat, output=output)
+        start = find_tool(TOOL, config.workload.python, environment)
+        tokenizer = find_tokenizer(config.model, environment)
+        options = lm_eval_options(config, url=task.server.url, tokenizer=tokenizer, repeat=task.repeat, output=output)
         program = Program(
-            name=f"lm_eval-{repeat}",
+            name=name,
             argv=[*start, *options],
             environment={},
             read=lambda: (read_results(output), []),
         )
-        return run_program(program, config, server, generator, folder, repeat, should_stop)
+        return run_program(program, task)
     except WorkloadFailed as error:
-        return Span(server, repeat, seed_of(config.workload, repeat)).failed(str(error))
+        return task.begin().failed(str(error))
 
 
 def lm_eval_options(config: ExperimentConfig, *, url: str, tokenizer: str, repeat: int, output: Path) -> list[str]:

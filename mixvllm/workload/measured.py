@@ -14,6 +14,7 @@ from mixvllm.workload.bench.generator import LoadGenerator, generator_environmen
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.repeat import measure_repeat
 from mixvllm.workload.summary import summarize
+from mixvllm.workload.task import RepeatTask
 
 
 def measure(config: ExperimentConfig, service: Service, should_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def measure(config: ExperimentConfig, service: Service, should_stop: Callable[[]
     wrapper = generator_wrapper(config)
     with LoadGenerator(installation, environment, folder, is_warm=is_warm, wrapper=wrapper) as generator:
         for repeat in range(config.workload.repeats):
-            done.append(measure_repeat(config, server, generator, folder, repeat, should_stop))
+            done.append(measure_repeat(RepeatTask(config, server, generator, folder, repeat, should_stop)))
             write_json(folder / f"repeat-{repeat}.json", done[-1].record())
             if done[-1].error is not None:
                 raise done[-1].error

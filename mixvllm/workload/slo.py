@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mixvllm.config.schema import ExperimentConfig
 from mixvllm.config.schema.workload import LATENCY_METRIC, WorkloadConfig
 from mixvllm.runs.files import write_json
-from mixvllm.server.server import Server
 from mixvllm.workload.bench.command import seed_of
-from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.bench.measure import run_bench
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.slo_levels import Found, Levels, Measure, Missed, Step, next_move
+from mixvllm.workload.task import RepeatTask
 
 METRICS = {"request_rate": "slo_request_rate_per_s", "max_concurrency": "slo_max_concurrency"}
 """What the level that is found is called, by `workload.slo_vary`."""
@@ -41,29 +39,22 @@ class Measured:
         return {"level": self.level, "misses": list(self.misses), **self.measurement.record()}
 
 
-def run_slo(
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    folder: Path,
-    repeat: int,
-    should_stop: Callable[[], bool],
-) -> Measurement:
+def run_slo(task: RepeatTask) -> Measurement:
     """Return the highest level of `workload.slo_vary` that keeps the targets, and what was measured at it.
 
-    Its files are in `slo-<repeat>/`: `steps.json`, and those of each step; for the arguments see `run_bench`.
+    Its files are in `slo-<repeat>/`: `steps.json`, and those of each step.
 
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: a stop was asked for.
     """
-    own = folder / f"slo-{repeat}"
+    own = task.folder / f"slo-{task.repeat}"
     own.mkdir(mode=0o700, exist_ok=True)
 
     def measure(workload: WorkloadConfig, step: int) -> Measurement:
-        one = config.model_copy(update={"workload": workload})
-        return run_bench(one, server, generator, own, step, should_stop)
+        config = task.config.model_copy(update={"workload": workload})
+        return run_bench(replace(task, config=config, folder=own, repeat=step))
 
-    return LevelSearch(config.workload, repeat, own / "steps.json", measure).run()
+    return LevelSearch(task.config.workload, task.repeat, own / "steps.json", measure).run()
 
 
 class LevelSearch:

@@ -27,6 +27,7 @@ from mixvllm.workload.bench.generator import LoadGenerator, generator_environmen
 from mixvllm.workload.bench.measure import run_bench
 from mixvllm.workload.bench.options import bench_options
 from mixvllm.workload.span import Span, look
+from mixvllm.workload.task import RepeatTask
 from tests.engine.conftest import DEADLINE_S, LaunchDemo
 from tests.workload.test_bench_command import CASES, MODEL, options
 
@@ -97,7 +98,7 @@ def cold_result(config: ExperimentConfig, server: Server, installation: Installa
 def test_the_numbers_are_those_of_a_run_by_hand(
     config: ExperimentConfig, server: Server, generator: LoadGenerator, installation: Installation, tmp_path: Path
 ) -> None:
-    repeats = [run_bench(config, server, generator, tmp_path, repeat, never) for repeat in range(2)]
+    repeats = [run_bench(RepeatTask(config, server, generator, tmp_path, repeat, never)) for repeat in range(2)]
     assert reset_caches(server.client) is Reset.CONFIRMED
     by_hand = cold_result(config, server, installation, tmp_path)
 
@@ -115,7 +116,7 @@ def test_the_numbers_are_those_of_a_run_by_hand(
 def test_each_repeat_has_prompts_of_its_own(
     config: ExperimentConfig, server: Server, generator: LoadGenerator, tmp_path: Path
 ) -> None:
-    repeats = [run_bench(config, server, generator, tmp_path, repeat, never) for repeat in range(2)]
+    repeats = [run_bench(RepeatTask(config, server, generator, tmp_path, repeat, never)) for repeat in range(2)]
 
     assert [one.seed for one in repeats] == [0, 1]
     texts = [json.loads((tmp_path / f"bench-{repeat}.json").read_text())["generated_texts"] for repeat in range(2)]
@@ -146,7 +147,7 @@ def test_a_shared_prefix_is_found_in_the_cache_and_is_valid(
     lengths = ["workload.prefix_repetition_prefix_len=128", "workload.prefix_repetition_suffix_len=64"]
     config = demo(demo_model, *own, *lengths, "workload.prefix_repetition_num_prefixes=2")
 
-    measured = run_bench(config, server, generator, tmp_path, 0, never)
+    measured = run_bench(RepeatTask(config, server, generator, tmp_path, 0, never))
 
     assert (measured.verdict, measured.reason) == ("ok", None)
     assert measured.server_metrics["prefix_cache_hit_fraction"] > 0.3
@@ -165,7 +166,7 @@ def test_a_server_that_is_killed_meanwhile_is_the_cause_and_nothing_is_left(
                 os.kill(server.pid, signal.SIGKILL)
             return False
 
-        measured = run_bench(config, server, generator, tmp_path, 0, kill_it_meanwhile)
+        measured = run_bench(RepeatTask(config, server, generator, tmp_path, 0, kill_it_meanwhile))
 
     assert (measured.verdict, type(measured.error).__name__) == ("failed", "ServerDied")
     assert "The server was killed" in str(measured.reason)

@@ -15,6 +15,7 @@ from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.command import command_line, read_metrics_file, run_command
 from mixvllm.workload.guidellm import guidellm_spec, run_guidellm
 from mixvllm.workload.lm_eval import lm_eval_options, run_lm_eval
+from mixvllm.workload.task import RepeatTask
 from mixvllm.workload.tools import Tool, find_tool
 from tests.launches import Run
 from tests.workload.conftest import INSTALLATION, Serve, configure, never
@@ -56,7 +57,7 @@ def test_a_command_finds_the_server_and_its_numbers_are_the_result(
     assert server.address.key is not None
 
     with programs:
-        measured = run_command(config, server, programs, tmp_path, 1, never)
+        measured = run_command(RepeatTask(config, server, programs, tmp_path, 1, never))
 
     assert (measured.verdict, measured.metrics) == ("ok", {"score_percent": 61.5, "num_right": 8.0})
     assert read(seen) == {
@@ -82,7 +83,7 @@ def test_a_command_that_leaves_no_numbers_has_failed(
     serve: Serve, programs: LoadGenerator, tmp_path: Path, command: str | list[str], reason: str
 ) -> None:
     with programs:
-        measured = run_command(configure("command", command=command), serve(), programs, tmp_path, 0, never)
+        measured = run_command(RepeatTask(configure("command", command=command), serve(), programs, tmp_path, 0, never))
 
     assert (measured.verdict, reason in str(measured.reason)) == ("failed", True)
 
@@ -91,7 +92,7 @@ def test_the_end_of_a_failed_commands_log_is_shown(serve: Serve, programs: LoadG
     config = configure("command", command="echo out of luck; exit 3")
 
     with programs:
-        measured = run_command(config, serve(), programs, tmp_path, 0, never)
+        measured = run_command(RepeatTask(config, serve(), programs, tmp_path, 0, never))
 
     assert str(measured.reason).endswith("out of luck")
 
@@ -103,7 +104,7 @@ def test_numbers_of_the_repeat_before_are_not_taken_for_new_ones(
     (tmp_path / "command-0" / "metrics.json").write_text('{"old": 1}')
 
     with programs:
-        measured = run_command(configure("command", command="true"), serve(), programs, tmp_path, 0, never)
+        measured = run_command(RepeatTask(configure("command", command="true"), serve(), programs, tmp_path, 0, never))
 
     assert measured.verdict == "failed"
 
@@ -128,7 +129,7 @@ def test_guidellm_measures_and_its_report_is_read(
     assert server.address.key is not None
 
     with programs:
-        measured = run_guidellm(config, server, programs, tmp_path, 1, never)
+        measured = run_guidellm(RepeatTask(config, server, programs, tmp_path, 1, never))
 
     assert (measured.verdict, measured.reason) == ("ok", None)
     named = ("num_completed", "requests_per_s", "mean_ttft_ms", "p99_ttft_ms", "mean_e2el_s", "output_tokens_per_s")
@@ -155,7 +156,9 @@ def test_guidellm_with_failed_requests_is_invalid(serve: Serve, programs: LoadGe
     programs.environment["ERRORED"] = "2"
 
     with programs:
-        measured = run_guidellm(configure("guidellm", guidellm=GUIDELLM), serve(), programs, tmp_path, 0, never)
+        measured = run_guidellm(
+            RepeatTask(configure("guidellm", guidellm=GUIDELLM), serve(), programs, tmp_path, 0, never)
+        )
 
     assert (measured.verdict, measured.reason) == ("invalid", "2 of 12 requests failed")
 
@@ -166,7 +169,9 @@ def test_several_loads_of_guidellm_keep_their_numbers_apart(
     programs.environment["LOADS"] = "2"
 
     with programs:
-        measured = run_guidellm(configure("guidellm", guidellm=GUIDELLM), serve(), programs, tmp_path, 0, never)
+        measured = run_guidellm(
+            RepeatTask(configure("guidellm", guidellm=GUIDELLM), serve(), programs, tmp_path, 0, never)
+        )
 
     assert [name for name in measured.metrics if name.endswith("mean_ttft_ms")] == [
         "load0_mean_ttft_ms",
@@ -187,7 +192,9 @@ def test_lm_eval_scores_the_model(serve: Serve, programs: LoadGenerator, tmp_pat
     assert server.address.key is not None
 
     with programs:
-        measured = run_lm_eval(configure("lm_eval", lm_eval={"tasks": "gsm8k"}), server, programs, tmp_path, 0, never)
+        measured = run_lm_eval(
+            RepeatTask(configure("lm_eval", lm_eval={"tasks": "gsm8k"}), server, programs, tmp_path, 0, never)
+        )
 
     assert (measured.verdict, measured.metrics) == (
         "ok",
@@ -240,7 +247,7 @@ def test_a_tool_that_is_missing_is_named_with_how_to_get_it(
     measure = {"guidellm": run_guidellm, "lm_eval": run_lm_eval}[kind]
 
     with programs:
-        measured = measure(config, serve(), programs, tmp_path, 0, never)
+        measured = measure(RepeatTask(config, serve(), programs, tmp_path, 0, never))
 
     assert (measured.verdict, f"pip install '{kind}" in str(measured.reason)) == ("failed", True)
 

@@ -14,6 +14,7 @@ from mixvllm.errors import ServerDied
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.repeat import measure_repeat
 from mixvllm.workload.slo import LevelSearch, MeasureLevel, workload_at
+from mixvllm.workload.task import RepeatTask
 from tests.workload.conftest import MakeGenerator, Serve, configure, never
 
 TARGETS = {"p99_ttft_ms": 100.0, "p99_tpot_ms": 50.0}
@@ -176,7 +177,7 @@ def test_a_live_server_is_searched_by_vllms_load_generator(
         output_len=2,
     )
 
-    found = measure_repeat(config, serve(), make_generator(capacity=5), tmp_path, 0, never)
+    found = measure_repeat(RepeatTask(config, serve(), make_generator(capacity=5), tmp_path, 0, never))
 
     assert (found.verdict, found.reason) == ("ok", None)
     assert (found.metrics["slo_request_rate_per_s"], found.metrics["p99_ttft_ms"]) == (5.0, 100.0)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixvllm.config.schema import ExperimentConfig
-from mixvllm.errors import Interrupted, ServerFailed, WorkloadFailed
+from mixvllm.errors import ServerFailed, WorkloadFailed
 from mixvllm.server.server import Server
 from mixvllm.workload.bench.caches import Reset, reset_caches
-from mixvllm.workload.bench.command import build_bench_command, seed_of
+from mixvllm.workload.bench.command import build_bench_command
 from mixvllm.workload.bench.expected import expected_of
-from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.bench.metrics import bench_metrics, read_result
 from mixvllm.workload.bench.tokenizer import find_tokenizer
 from mixvllm.workload.bench.verdict import Evidence, generator_load, invalid_reasons, remarks
@@ -22,7 +20,9 @@ from mixvllm.workload.client import client_environment
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.programs import Ended, end_of_log
 from mixvllm.workload.span import Span, look
+from mixvllm.workload.task import RepeatTask
 
+_PROGRAM = "vllm bench serve"
 _SETTLE_S = 3.0  # for a server whose requests failed to be seen dead, if it is
 _TICK_S = 0.1
 
@@ -37,77 +37,46 @@ class _Done:
     path: Path
 
 
-def run_bench(
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    folder: Path,
-    repeat: int,
-    should_stop: Callable[[], bool],
-) -> Measurement:
-    """Return the repeat number `repeat` of the workload of `config`, with caches emptied before it.
+def run_bench(task: RepeatTask) -> Measurement:
+    """Return one repeat by `vllm bench serve`, with caches emptied before it.
 
     Its files are `bench-<repeat>.json`, as vLLM wrote it, and `bench-<repeat>.log`.
 
-    Args:
-        config: validated.
-        server: ready.
-        folder: exists.
-        repeat: counted from 0.
-        should_stop: asked again and again.
-
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: a stop was asked for.
     """
-    seed = seed_of(config.workload, repeat)
+    server = task.server
     try:
         server.check()
         server.client.check_identity(server.address.identity(server.model_name))
         reset = reset_caches(server.client)
     except ServerFailed as error:
-        return Span(server, repeat, seed).failed(error.cause, error)
-    span = Span(server, repeat, seed)
-    result_path, log = folder / f"bench-{repeat}.json", folder / f"bench-{repeat}.log"
-    result_path.unlink(missing_ok=True)
+        return task.begin().failed(error.cause, error)
+    span = task.begin()
+    path = task.folder / f"bench-{task.repeat}.json"
+    path.unlink(missing_ok=True)
     try:
-        ended = _generate(config, server, generator, (result_path, log), repeat, should_stop)
-        result = _read(result_path, log, ended, config.workload.timeout_s)
+        ended, result = _generate(task, path)
         _check_server(server, result)
     except (ServerFailed, WorkloadFailed) as error:
         cause = error.cause if isinstance(error, ServerFailed) else str(error)
         return span.failed(cause, error if isinstance(error, ServerFailed) else None)
-    return _judge(config, server, span, _Done(result, ended, reset, result_path))
+    return _judge(task, span, _Done(result, ended, reset, path))
 
 
-def _generate(
-    config: ExperimentConfig,
-    server: Server,
-    generator: LoadGenerator,
-    files: tuple[Path, Path],
-    repeat: int,
-    should_stop: Callable[[], bool],
-) -> Ended:
-    environment = client_environment(server, generator.environment)
-    tokenizer = find_tokenizer(config.model, generator.environment)
-    argv = build_bench_command(config, url=server.url, tokenizer=tokenizer, repeat=repeat, result=files[0])
-
-    def must_stop() -> bool:
-        server.check()
-        return should_stop()
-
-    ended = generator.run(argv, files[1], config.workload.timeout_s, must_stop, environment=environment)
-    if ended.was_stopped:
-        raise Interrupted("stopped before the benchmark was done")
-    return ended
-
-
-def _read(result_path: Path, log: Path, ended: Ended, timeout_s: float | None) -> dict[str, Any]:
-    if ended.is_late:
-        raise WorkloadFailed(f"not done in workload.timeout_s={timeout_s:g}\n  log: {log}\n{end_of_log(log)}")
-    result = read_result(result_path) if ended.status == 0 else None
+def _generate(task: RepeatTask, path: Path) -> tuple[Ended, dict[str, Any]]:
+    """Run `vllm bench serve`, and return how it ended, and what it wrote to `path`."""
+    environment = client_environment(task.server, task.generator.environment)
+    tokenizer = find_tokenizer(task.config.model, task.generator.environment)
+    url, log = task.server.url, path.with_suffix(".log")
+    argv = build_bench_command(task.config, url=url, tokenizer=tokenizer, repeat=task.repeat, result=path)
+    timeout_s = task.config.workload.timeout_s
+    ended = task.generator.run(argv, log, timeout_s, task.must_end, environment=environment)
+    task.check_ended(_PROGRAM, ended, log)
+    result = read_result(path)
     if result is None:
-        raise WorkloadFailed(f"vllm bench serve ended with status {ended.status}\n  log: {log}\n{end_of_log(log)}")
-    return result
+        raise WorkloadFailed(f"{_PROGRAM} left no result that can be read\n  log: {log}\n{end_of_log(log)}")
+    return ended, result
 
 
 def _check_server(server: Server, result: Mapping[str, Any]) -> None:
@@ -121,8 +90,8 @@ def _check_server(server: Server, result: Mapping[str, Any]) -> None:
     server.client.check_identity(server.address.identity(server.model_name))
 
 
-def _judge(config: ExperimentConfig, server: Server, span: Span, done: _Done) -> Measurement:
-    finished = look(server)
+def _judge(task: RepeatTask, span: Span, done: _Done) -> Measurement:
+    config, finished = task.config, look(task.server)
     evidence = Evidence(
         result=done.result,
         expected=expected_of(config.workload, done.result),
