@@ -24,8 +24,8 @@ from benchmarks._peer import ROOT, write_application
 from benchmarks._report import Pairs, Series, measure_pairs, progress, report
 from benchmarks._session import output_of
 from mixvllm.sweep.draft import Draft
-from mixvllm.sweep.plan import make_plan
 from mixvllm.sweep.plan_record import write_plan
+from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 MAX_PLAN_S = 10.0

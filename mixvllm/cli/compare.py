@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from mixvllm.cli.exits import EXIT_FAILED, EXIT_OK
 from mixvllm.report.compare import Breach, Comparison, compare
+from mixvllm.report.compare_json import json_text
 from mixvllm.report.compare_limits import read_limits
-from mixvllm.report.compare_text import breach_lines, json_text, markdown_lines, text_lines
+from mixvllm.report.compare_text import breach_lines, markdown_lines, text_lines
 from mixvllm.report.read import read_studies
 
 

@@ -23,9 +23,10 @@ from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.local import LocalLauncher
-from mixvllm.sweep.plan import Plan, make_plan
+from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import missing, write_plan
-from mixvllm.sweep.results import write_results
+from mixvllm.sweep.planner import make_plan
+from mixvllm.sweep.result_files import write_results
 from mixvllm.sweep.search.space import asks_for_search
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.workers import Workers, await_earlier

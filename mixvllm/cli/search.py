@@ -20,7 +20,7 @@ from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.best import searched_objectives
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.plan_lines import counted
-from mixvllm.sweep.results import write_results
+from mixvllm.sweep.result_files import write_results
 from mixvllm.sweep.search.loop import End, Limits, Search
 from mixvllm.sweep.search.report import report_lines
 from mixvllm.sweep.search.space import Space, read_space

@@ -30,7 +30,7 @@ from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import Repeat, missing, write_plan
-from mixvllm.sweep.results import write_results
+from mixvllm.sweep.result_files import write_results
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 Jobs = list[tuple[JobShape, Element]]

@@ -28,7 +28,8 @@ from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, Fault, MixvllmError, WorkloadFailed
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.signals import StopSignals
-from mixvllm.sweep.plan import Plan, make_plan
+from mixvllm.sweep.plan import Plan
+from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.point import freeze
 from mixvllm.sweep.runner import run_point
 from mixvllm.vllm.installation import installation_of

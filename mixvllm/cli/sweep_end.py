@@ -11,9 +11,10 @@ from mixvllm.cli.terminal import remark, short
 from mixvllm.report.track_process import track_aside
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.plan import Plan
+from mixvllm.sweep.plan_lines import plan_lines
 from mixvllm.sweep.plan_record import Repeat
+from mixvllm.sweep.result_files import Written
 from mixvllm.sweep.result_lines import table_lines
-from mixvllm.sweep.results import Written
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 
@@ -23,7 +24,7 @@ def show_plan(plan: Plan) -> None:
     Raises:
         ConfigError: points are wrong.
     """
-    sys.stdout.write("\n".join(plan.lines(shutil.get_terminal_size().columns)) + "\n")
+    sys.stdout.write("\n".join(plan_lines(plan, shutil.get_terminal_size().columns)) + "\n")
     plan.check()
 
 

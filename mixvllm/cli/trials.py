@@ -18,9 +18,9 @@ from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.local import LocalLauncher
-from mixvllm.sweep.plan import Group, Plan, PlannedPoint
+from mixvllm.sweep.plan import Plan, PlannedPoint, groups_of
 from mixvllm.sweep.plan_record import Repeat, missing, read_points, write_plan
-from mixvllm.sweep.results import write_results
+from mixvllm.sweep.result_files import write_results
 from mixvllm.sweep.search.loop import Work
 from mixvllm.sweep.search.space import Space
 from mixvllm.sweep.search.study import Trial
@@ -39,12 +39,9 @@ def plan_of(points: Sequence[PlannedPoint], space: Space, asked: Asked) -> Plan:
     """
     settings = asked.settings
     is_cold = settings.warm_start == "off" or settings.num_trials == 1
-    by_server: dict[str, list[PlannedPoint]] = {}
-    for point in points:
-        by_server.setdefault(point.server_key, []).append(point)
     return Plan(
         points=tuple(points),
-        groups=tuple(Group(tuple(members)) for members in by_server.values()),
+        groups=tuple(groups_of(points)),
         swept=tuple(axis.key for axis in space.axes),
         settings=settings.model_copy(update={"skip_infeasible": True, "warm_start": "off" if is_cold else "on"}),
         output_dir=asked.output_dir,

@@ -1,17 +1,17 @@
-"""A study as the page of a report takes it: columns of numbers and texts, each text once."""
+"""A study as the page of a report takes it."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 from mixvllm.report.choice import Axes, best_of, objectives_of
-from mixvllm.report.fields import text_in
 from mixvllm.report.metrics import key_label, metric_of
+from mixvllm.report.page_points import config_of, points_of
 from mixvllm.report.series import num_shown, series_of, spans_of
 from mixvllm.report.servers import ServerRun
 from mixvllm.report.study import Source, Study, StudyPoint, varying_keys
@@ -45,8 +45,8 @@ def page_data(study: Study, axes: Axes, now: datetime | None = None) -> dict[str
         "metrics": [_metric(name) for name in study.metrics],
         "values": {name: _values(study.points, name) for name in study.metrics},
         "objectives": _objectives(study),
-        "config": _config(study.points),
-        "points": _points(study, servers),
+        "config": config_of(study.points),
+        "points": points_of(study, servers),
         "servers": _servers(study),
     }
 
@@ -133,116 +133,6 @@ def _objectives(study: Study) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def _points(study: Study, servers: Mapping[Any, int]) -> dict[str, Any]:
-    points = study.points
-    sources = {source.path: number for number, source in enumerate(study.sources)}
-    return {
-        "num": len(points),
-        "name": [point.name for point in points],
-        "source": [sources[point.source.path] for point in points],
-        "verdict": _coded(point.verdict for point in points),
-        "reason": _coded(point.reason for point in points),
-        "cause": _coded(_cause(point) for point in points),
-        "num_ok": [point.num_ok for point in points],
-        "num_repeats": [point.num_repeats for point in points],
-        "num_gpus": [point.num_gpus for point in points],
-        "ready_s": [_ready_s(point) for point in points],
-        "start": _coded(", ".join(_unique(repeat.start_kind for repeat in point.repeats)) for point in points),
-        "remarks": _coded(_remarks(point) for point in points),
-        "versions": _coded(_versions(point) for point in points),
-        "hash": [point.content_hash for point in points],
-        "server_key": _coded(point.server_key for point in points),
-        "argv": _coded(shlex.join(point.argv) for point in points),
-        "servers": [[servers[server.path] for server in point.servers] for point in points],
-        "command": _commands(points),
-        "labels": {key: _coded(point.value(key) for point in points) for key in study.swept},
-    }
-
-
-def _cause(point: StudyPoint) -> str:
-    """Return what its server failed of, and what would mend it."""
-    failure = point.failure
-    shown = [text_in(failure, name) for name in ("cause", "line")]
-    override, fix = text_in(failure, "override"), text_in(failure, "fix")
-    remedy = [f"try: {override}"] if override else [f"next: {fix}"] if fix else []
-    return "\n".join(_unique([*shown, *remedy]))
-
-
-def _remarks(point: StudyPoint) -> str:
-    return "; ".join(_unique(remark for repeat in point.repeats for remark in repeat.remarks))
-
-
-def _ready_s(point: StudyPoint) -> float | None:
-    known = [repeat.start_ready_s for repeat in point.repeats if repeat.start_ready_s is not None]
-    return round(sum(known) / len(known), 2) if known else None
-
-
-def _versions(point: StudyPoint) -> str:
-    found = dict(point.versions)
-    for repeat in point.repeats:
-        found |= repeat.versions
-    return ", ".join(f"{name} {text}" for name, text in sorted(found.items()))
-
-
-def _unique(values: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(value for value in values if value))
-
-
-def _commands(points: Sequence[StudyPoint]) -> dict[str, Any]:
-    """Return the commands as numbers of their words, which are quoted for a shell."""
-    words: dict[str, int] = {}
-
-    def numbers(texts: Iterable[str]) -> list[int]:
-        return [words.setdefault(shlex.quote(text), len(words)) for text in texts]
-
-    return {"at": [numbers(point.command) for point in points], "words": list(words)}
-
-
-def _config(points: Sequence[StudyPoint]) -> dict[str, Any]:
-    """Return what all points have in common by dotted key, and columns of what varies."""
-    flat = _FlatConfigs()
-    varying = varying_keys(points)
-    first = next((point for point in points if point.config), None)
-    common = flat(first) if first else {}
-    return {
-        "common": {key: value for key, value in common.items() if key not in set(varying)},
-        "varying": {key: _coded(flat(point).get(key) for point in points) for key in varying},
-    }
-
-
-class _FlatConfigs:
-    """The configurations of points by dotted key; points share sections, so that few are looked into."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[int, ...], dict[str, Any]] = {}
-
-    def __call__(self, point: StudyPoint) -> dict[str, Any]:
-        """Return that of `point`."""
-        identity = tuple(id(section) for section in point.config.values())
-        if identity not in self._kept:
-            self._kept[identity] = point.flat_config()
-        return self._kept[identity]
-
-
-def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
-    """Return the distinct ones of `values`, and at which of them each is."""
-    distinct: dict[Hashable, int] = {}
-    kept: list[Any] = []
-    at = []
-    for value in values:
-        key = _key(value)
-        if key not in distinct:
-            distinct[key] = len(kept)
-            kept.append(value)
-        at.append(distinct[key])
-    return {"values": kept, "at": at}
-
-
-def _key(value: Any) -> Hashable:
-    is_plain = value is None or isinstance(value, str | int | float)
-    return (type(value), value) if is_plain else json.dumps(value, sort_keys=True, default=str)
 
 
 def _servers(study: Study) -> list[dict[str, Any]]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mixvllm.sweep.faults import shown_label, words_of
+from mixvllm.sweep.plan import Group, Plan, PlannedPoint
 from mixvllm.sweep.text_table import short_names, table
 
-if TYPE_CHECKING:
-    from mixvllm.sweep.plan import Group, Plan, PlannedPoint
 
-
-def plan_lines(plan: Plan, width: int) -> list[str]:
+def plan_lines(plan: Plan, width: int = 80) -> list[str]:
     """Return what `plan` starts, in which order, and what it leaves out."""
     return [*_summary(plan), *_servers(plan, width), *_left_out(plan)]
 

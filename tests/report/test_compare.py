@@ -11,8 +11,9 @@ import pytest
 from mixvllm.errors import ConfigError
 from mixvllm.report.compare import compare
 from mixvllm.report.compare_change import change_of
+from mixvllm.report.compare_json import json_text
 from mixvllm.report.compare_limits import read_limits
-from mixvllm.report.compare_text import breach_lines, json_text, markdown_lines, text_lines
+from mixvllm.report.compare_text import breach_lines, markdown_lines, text_lines
 from mixvllm.report.metrics import metric_of
 from mixvllm.report.study import Study, StudyPoint
 from tests.report.studies import repeats, study

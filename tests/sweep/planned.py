@@ -8,8 +8,9 @@ from typing import Any
 
 from mixvllm.runs.files import write_json
 from mixvllm.sweep.draft import Draft
-from mixvllm.sweep.plan import Plan, make_plan
+from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import write_plan
+from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.vllm.command import CLI_MODULE
 from mixvllm.vllm.installation import Installation

@@ -16,8 +16,9 @@ from mixvllm.server.warm.engines import WarmEngines
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.group import GroupRunner, Task
 from mixvllm.sweep.meter import Meter
-from mixvllm.sweep.plan import Plan, make_plan
+from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import write_plan
+from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.slots import Slot
 from mixvllm.sweep.sweep_folder import SweepFolder
 from tests.faults.nothing_left import Witness

@@ -18,8 +18,8 @@ from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.local import LocalLauncher
-from mixvllm.sweep.plan import make_plan
 from mixvllm.sweep.plan_record import write_plan
+from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.work import Work

@@ -15,8 +15,10 @@ import pytest
 from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import ConfigError, EngineNotFound
 from mixvllm.sweep.draft import Draft
-from mixvllm.sweep.plan import Plan, make_plan
+from mixvllm.sweep.plan import Plan
+from mixvllm.sweep.plan_lines import plan_lines
 from mixvllm.sweep.plan_record import missing, read_plan, read_points
+from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.point import load_point
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.vllm.installation import Installation
@@ -217,7 +219,7 @@ def test_the_lines_of_a_plan_are_as_recorded(width: int) -> None:
         "generation.temperature=0,0.0",
     )
     expected = EXPECTED / f"plan_{width}.txt"
-    text = re.sub(r"  [0-9a-f]{16}$", "  <server key>", "\n".join(plan.lines(width)), flags=re.MULTILINE) + "\n"
+    text = re.sub(r"  [0-9a-f]{16}$", "  <server key>", "\n".join(plan_lines(plan, width)), flags=re.MULTILINE) + "\n"
     if os.environ.get("UPDATE_EXPECTED"):
         expected.write_text(text, encoding="utf-8")
 

@@ -13,8 +13,9 @@ import pytest
 
 from mixvllm.sweep.best import Objective, best_point
 from mixvllm.sweep.progress import Progress, Running, duration, progress_lines
+from mixvllm.sweep.result_files import column_type, csv_text, write_results
 from mixvllm.sweep.result_lines import measured, table_lines
-from mixvllm.sweep.results import Results, column_type, csv_text, read_results, write_results
+from mixvllm.sweep.results import Results, read_results
 from mixvllm.sweep.sweep_folder import SweepFolder
 from tests.sweep.planned import planned_folder, write_repeat
 

@@ -12,7 +12,8 @@ from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.sweep.draft import Draft
-from mixvllm.sweep.plan import PlannedPoint, make_plan
+from mixvllm.sweep.plan import PlannedPoint
+from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.results import planned_records, rows_of
 from mixvllm.sweep.search.space import Picks, Space
 from mixvllm.sweep.search.study import Trial
