@@ -9,7 +9,7 @@ from pathlib import Path
 from mixvllm.cli.arguments import Arguments
 from mixvllm.cli.exits import EXIT_OK
 from mixvllm.cli.search import run_search
-from mixvllm.cli.slurm import run_slurm_sweep
+from mixvllm.cli.slurm_sweep import run_slurm_sweep
 from mixvllm.cli.stock_launcher import run_with_hydra
 from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results, tell_trackers
 from mixvllm.cli.sweep_screen import SweepScreen

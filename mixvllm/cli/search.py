@@ -25,7 +25,7 @@ from mixvllm.sweep.search.loop import End, Limits, Search
 from mixvllm.sweep.search.report import report_lines
 from mixvllm.sweep.search.space import Space, read_space
 from mixvllm.sweep.search.study import Study, load_optuna, open_study
-from mixvllm.sweep.search.trial_point import Asked, Planner
+from mixvllm.sweep.search.trial_point import Asked, TrialPlanner
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.workers import Workers, await_earlier
 
@@ -48,7 +48,7 @@ def run_search(arguments: Arguments, goes_on_in: Path | None = None) -> int:
         words = f"a search runs on hydra/launcher={LOCAL}, or {SLURM}"
         raise ConfigError([Fault("hydra/launcher", words, launcher_name(arguments.overrides))])
     space = read_space(arguments.overrides, arguments.config_dirs)
-    planner = Planner(space, arguments.config_dirs, remark)
+    planner = TrialPlanner(space, arguments.config_dirs, remark)
     asked = planner.asked()
     if asked.is_dry_run:
         sys.stdout.write("\n".join(_space_lines(space, asked)) + "\n")

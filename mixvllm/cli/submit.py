@@ -14,10 +14,10 @@ from mixvllm.cli.job_watch import JobWatch
 from mixvllm.cli.screen import Screen
 from mixvllm.cli.slurm_screen import summary
 from mixvllm.cluster.array_folder import Element
+from mixvllm.cluster.dry_run import dry_run_lines
 from mixvllm.cluster.follow import JobState, SubmittedJob
 from mixvllm.cluster.shape import shape_of_record
 from mixvllm.cluster.submit import submit_jobs
-from mixvllm.cluster.trial import trial_lines
 from mixvllm.config.load import Composed
 from mixvllm.config.load.launcher import slurm_launcher
 from mixvllm.config.schema import ExperimentConfig
@@ -51,7 +51,7 @@ def run_submitted(composed: Composed, launcher: Sequence[str]) -> int:
     jobs = [(shape_of_record(record, options, os.environ, num_repeats=num_repeats), Element())]
     if config.dry_run:
         place = Path(config.output_dir).absolute() / "DATE" / "TIME"
-        sys.stdout.write("\n".join(trial_lines(place, jobs, options, "TIME")).lstrip() + "\n")
+        sys.stdout.write("\n".join(dry_run_lines(place, jobs, options, "TIME")).lstrip() + "\n")
         return EXIT_OK
     folder = RunFolder.create(config.output_dir)
     write_json(folder.point, record)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from mixvllm.cli.slurm import follow, submit_missing
+from mixvllm.cli.slurm_sweep import follow, submit_missing
 from mixvllm.cli.sweep_end import done_before
 from mixvllm.cli.sweep_screen import SweepScreen
 from mixvllm.cli.sweeping import place, visible_gpus, works_of
@@ -21,10 +21,10 @@ from mixvllm.sweep.local import LocalLauncher
 from mixvllm.sweep.plan import Plan, PlannedPoint, groups_of
 from mixvllm.sweep.plan_record import Repeat, missing, read_points, write_plan
 from mixvllm.sweep.result_files import write_results
-from mixvllm.sweep.search.loop import Work
+from mixvllm.sweep.search.loop import TrialWork
 from mixvllm.sweep.search.space import Space
 from mixvllm.sweep.search.study import Trial
-from mixvllm.sweep.search.trial_point import Asked, Planner, judge
+from mixvllm.sweep.search.trial_point import Asked, TrialPlanner, judge
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.workers import Workers
 
@@ -60,7 +60,7 @@ class Trials(ABC):
         signals: ask for a stop.
     """
 
-    def __init__(self, planner: Planner, asked: Asked, folder: SweepFolder, signals: StopSignals) -> None:
+    def __init__(self, planner: TrialPlanner, asked: Asked, folder: SweepFolder, signals: StopSignals) -> None:
         self._planner = planner
         self._space = planner.space
         self._asked = asked
@@ -68,9 +68,9 @@ class Trials(ABC):
         self._signals = signals
         self._points = {point.index: point for point in (read_points(folder) if folder.record.exists() else [])}
 
-    def work(self) -> Work:
+    def work(self) -> TrialWork:
         """Return what the search does with trials."""
-        return Work(self._plan, self._num_at_once, self._measure, self._judge, self._signals.is_requested)
+        return TrialWork(self._plan, self._num_at_once, self._measure, self._judge, self._signals.is_requested)
 
     @abstractmethod
     def _num_at_once(self, point: PlannedPoint) -> int:
@@ -116,7 +116,7 @@ class LocalTrials(Trials):
 
     def __init__(
         self,
-        planner: Planner,
+        planner: TrialPlanner,
         asked: Asked,
         folder: SweepFolder,
         signals: StopSignals,
@@ -165,7 +165,7 @@ class SlurmTrials(Trials):
 
     def __init__(
         self,
-        planner: Planner,
+        planner: TrialPlanner,
         asked: Asked,
         folder: SweepFolder,
         signals: StopSignals,

@@ -14,11 +14,11 @@ import pytest
 from mixvllm.errors import ConfigError
 from mixvllm.sweep.best import Objective
 from mixvllm.sweep.plan import PlannedPoint, Shape
-from mixvllm.sweep.search.loop import End, Limits, Search, Work
+from mixvllm.sweep.search.loop import End, Limits, Search, TrialWork
 from mixvllm.sweep.search.report import best_first, front
 from mixvllm.sweep.search.space import Space, asks_for_search, read_space
 from mixvllm.sweep.search.study import Study, Trial, load_optuna, open_study
-from mixvllm.sweep.search.trial_point import Planner, judge
+from mixvllm.sweep.search.trial_point import TrialPlanner, judge
 from mixvllm.sweep.sweep_folder import SweepFolder
 from tests.sweep.planned import BASE, INSTALLATION, planned_folder, write_repeat
 
@@ -40,8 +40,8 @@ class Machine:
     now_s: float = 0.0
     batches: list[list[dict[str, Any]]] = field(default_factory=list)
 
-    def work(self) -> Work:
-        return Work(self._plan, lambda _point: self.num_at_once, self._measure, self._judge, lambda: False)
+    def work(self) -> TrialWork:
+        return TrialWork(self._plan, lambda _point: self.num_at_once, self._measure, self._judge, lambda: False)
 
     def measured(self) -> list[dict[str, Any]]:
         return [labels for batch in self.batches for labels in batch]
@@ -296,9 +296,9 @@ def test_the_best_is_the_lowest_where_less_is_better() -> None:
     assert [one["point"] for one in best_first(rows, [Objective("delay", False)])] == [1, 3, 0]
 
 
-def planner(*overrides: str) -> tuple[Planner, Space]:
+def planner(*overrides: str) -> tuple[TrialPlanner, Space]:
     space = read_space([*BASE, *overrides])
-    return Planner(space, (), lambda _line: None, lambda _python: INSTALLATION), space
+    return TrialPlanner(space, (), lambda _line: None, lambda _python: INSTALLATION), space
 
 
 def test_a_trial_is_a_planned_point_with_its_own_values(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Work:
+class TrialWork:
     """What is done with trials.
 
     Args:
@@ -62,7 +62,7 @@ class Search:
         clock: seconds.
     """
 
-    def __init__(self, study: Study, work: Work, limits: Limits, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, study: Study, work: TrialWork, limits: Limits, clock: Callable[[], float] = monotonic) -> None:
         self._study = study
         self._work = work
         self._limits = limits

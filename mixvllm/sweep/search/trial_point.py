@@ -50,7 +50,7 @@ class LabelledDraft(Draft):
         super().add({**record, "labels": self._labels})
 
 
-class Planner:
+class TrialPlanner:
     """Plans the points of trials.
 
     Args:

@@ -17,10 +17,10 @@ from mixvllm.cli.sweep_end import done_before, remarks, show_plan, show_results,
 from mixvllm.cli.sweeping import sweep_folder, works_of
 from mixvllm.cli.terminal import remark, short
 from mixvllm.cluster.array_folder import Element
+from mixvllm.cluster.dry_run import dry_run_lines
 from mixvllm.cluster.follow import SubmittedJob, living_jobs
 from mixvllm.cluster.shape import JobShape, shape_of_record
 from mixvllm.cluster.submit import submit_jobs
-from mixvllm.cluster.trial import trial_lines
 from mixvllm.config.load.launcher import slurm_launcher
 from mixvllm.config.schema.launcher import SlurmLauncherConfig
 from mixvllm.errors import ConfigError, Fault
@@ -80,7 +80,7 @@ def _show(plan: Plan, draft: Draft, options: SlurmLauncherConfig) -> int:
         frozen = SweepFolder.create(temporary, name)
         draft.write(frozen)
         jobs = _jobs(plan, list(missing(plan.points, folder, plan.settings.rerun)), frozen, options)
-    sys.stdout.write("\n".join(trial_lines(folder.path, jobs, options, name)) + "\n")
+    sys.stdout.write("\n".join(dry_run_lines(folder.path, jobs, options, name)) + "\n")
     return EXIT_OK
 
 

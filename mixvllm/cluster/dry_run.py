@@ -18,7 +18,7 @@ from mixvllm.config.schema.launcher import SlurmLauncherConfig
 _USUAL_ARRAY_SIZE = 1001  # where a cluster does not say so itself
 
 
-def trial_lines(
+def dry_run_lines(
     work: Path, jobs: Sequence[tuple[JobShape, Element]], options: SlurmLauncherConfig, name: str
 ) -> Iterator[str]:
     """Yield the script of each array, and the answer of `sbatch --test-only`; nothing is submitted, or written.
