@@ -105,12 +105,6 @@ def open_tracker(name: TrackerName, target: Target) -> Tracker:
     return WandbTracker(target.project, target.uri)
 
 
-def not_installed(name: TrackerName, error: ModuleNotFoundError) -> ConfigError:
-    """Return the error that names the extra of a tracker."""
-    words = f"{error.name} is not installed\n  next: pip install 'mixvllm[{name}]'"
-    return ConfigError([Fault("--to", words, name)])
-
-
 def trackers(names: Sequence[str]) -> list[TrackerName]:
     """Return those of `names` that are trackers, each once, in order.
 

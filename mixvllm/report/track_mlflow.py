@@ -14,8 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mixvllm.report.track import not_installed
-from mixvllm.report.track_failure import failing_as
+from mixvllm.report.track_failure import failing_as, not_installed
 from mixvllm.report.tracked import TrackedPoint, TrackedSource, remaining
 
 _KEY, _STATE, _SOURCE, _FILE = "mixvllm.key", "mixvllm.state", "mixvllm.source", "mixvllm.file."

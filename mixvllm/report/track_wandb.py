@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mixvllm.errors import TrackerFailed
-from mixvllm.report.track import not_installed
-from mixvllm.report.track_failure import failing_as
+from mixvllm.report.track_failure import failing_as, not_installed
 from mixvllm.report.tracked import TrackedPoint, TrackedSource, fingerprint_of, remaining
 
 LEDGER = "tracked-wandb.jsonl"

@@ -16,7 +16,7 @@ from mixvllm.errors import ServerFailed, WorkloadFailed
 from mixvllm.server.processes import identify, is_alive
 from mixvllm.server.server import Server
 from mixvllm.sweep.point import Point
-from mixvllm.workload.bench.generator import LoadGenerator, generator_environment, generator_wrapper
+from mixvllm.workload.generator import LoadGenerator, generator_environment, generator_wrapper
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.probe import probe
 from mixvllm.workload.repeat import measure_repeat

@@ -14,10 +14,9 @@ from typing import Any
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import WorkloadFailed
 from mixvllm.runs.files import write_json
-from mixvllm.workload.bench.command import seed_of
 from mixvllm.workload.bench.tokenizer import find_tokenizer
 from mixvllm.workload.command import Program, run_program
-from mixvllm.workload.measurement import Measurement, is_number
+from mixvllm.workload.measurement import Measurement, is_number, seed_of
 from mixvllm.workload.task import RepeatTask
 from mixvllm.workload.tools import Tool, find_tool
 

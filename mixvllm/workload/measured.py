@@ -10,7 +10,7 @@ from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import WorkloadFailed
 from mixvllm.runs.files import write_json
 from mixvllm.server.service import Service
-from mixvllm.workload.bench.generator import LoadGenerator, generator_environment, generator_wrapper
+from mixvllm.workload.generator import LoadGenerator, generator_environment, generator_wrapper
 from mixvllm.workload.measurement import Measurement
 from mixvllm.workload.repeat import measure_repeat
 from mixvllm.workload.summary import summarize

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mixvllm.config.schema.workload import WorkloadConfig
 from mixvllm.errors import MixvllmError
 
 Verdict = Literal["ok", "invalid", "failed"]
@@ -64,3 +65,8 @@ class Measurement:
 def is_number(value: object) -> bool:
     """Whether `value` is a finite number, as metrics are."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def seed_of(workload: WorkloadConfig, repeat: int) -> int:
+    """Return the seed of one repeat, counted from 0: each has its own, so that none finds the prompts of another."""
+    return workload.seed + repeat

@@ -11,9 +11,8 @@ from typing import Any
 
 from mixvllm.config.schema.workload import LATENCY_METRIC, WorkloadConfig
 from mixvllm.runs.files import write_json
-from mixvllm.workload.bench.command import seed_of
 from mixvllm.workload.bench.measure import run_bench
-from mixvllm.workload.measurement import Measurement
+from mixvllm.workload.measurement import Measurement, seed_of
 from mixvllm.workload.slo_levels import Found, Levels, Measure, Missed, Step, next_move
 from mixvllm.workload.task import RepeatTask
 

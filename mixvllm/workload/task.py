@@ -9,8 +9,8 @@ from pathlib import Path
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.errors import Interrupted, WorkloadFailed
 from mixvllm.server.server import Server
-from mixvllm.workload.bench.command import seed_of
-from mixvllm.workload.bench.generator import LoadGenerator
+from mixvllm.workload.generator import LoadGenerator
+from mixvllm.workload.measurement import seed_of
 from mixvllm.workload.programs import Ended, end_of_log
 from mixvllm.workload.span import Span
 

@@ -23,9 +23,9 @@ from mixvllm.vllm.installation import Installation
 from mixvllm.workload.bench import dump_options
 from mixvllm.workload.bench.caches import Reset, reset_caches
 from mixvllm.workload.bench.command import build_bench_command
-from mixvllm.workload.bench.generator import LoadGenerator, generator_environment
 from mixvllm.workload.bench.measure import run_bench
 from mixvllm.workload.bench.options import bench_options
+from mixvllm.workload.generator import LoadGenerator, generator_environment
 from mixvllm.workload.span import Span, look
 from mixvllm.workload.task import RepeatTask
 from tests.engine.conftest import DEADLINE_S, LaunchDemo

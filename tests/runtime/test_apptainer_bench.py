@@ -11,7 +11,7 @@ from mixvllm.config.schema import RuntimeConfig
 from mixvllm.errors import ConfigError, EngineNotFound
 from mixvllm.server.command import release_for, server_command
 from mixvllm.vllm.installation import installation_of
-from mixvllm.workload.bench.generator import LoadGenerator, generator_environment, generator_wrapper
+from mixvllm.workload.generator import LoadGenerator, generator_environment, generator_wrapper
 from tests.fakes.containers import make_image, make_release
 from tests.fakes.interpreter import SITE
 from tests.runtime.conftest import calls

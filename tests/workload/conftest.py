@@ -16,7 +16,7 @@ from mixvllm import ExperimentConfig
 from mixvllm.server.server import Server
 from mixvllm.vllm.command import CLI_MODULE
 from mixvllm.vllm.installation import Installation
-from mixvllm.workload.bench.generator import LoadGenerator
+from mixvllm.workload.generator import LoadGenerator
 from tests.server.conftest import Start, place, start
 
 __all__ = ["place", "start"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mixvllm.errors import Interrupted, WorkloadFailed
-from mixvllm.workload.bench.generator import LoadGenerator
+from mixvllm.workload.generator import LoadGenerator
 from tests.server.conftest import is_alive
 from tests.workload.conftest import MakeGenerator, generator_surroundings, never, wait_until
 
@@ -138,7 +138,7 @@ _LAUNCHER = """
 import os, sys
 from pathlib import Path
 from tests.workload.conftest import INSTALLATION
-from mixvllm.workload.bench.generator import LoadGenerator
+from mixvllm.workload.generator import LoadGenerator
 folder = Path(sys.argv[1])
 with LoadGenerator(INSTALLATION, os.environ, folder, is_warm=sys.argv[2] == "warm") as generator:
     def tell() -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mixvllm.errors import WorkloadFailed
-from mixvllm.workload.bench.generator import LoadGenerator
 from mixvllm.workload.command import command_line, read_metrics_file, run_command
+from mixvllm.workload.generator import LoadGenerator
 from mixvllm.workload.guidellm import guidellm_spec, run_guidellm
 from mixvllm.workload.lm_eval import lm_eval_options, run_lm_eval
 from mixvllm.workload.task import RepeatTask

@@ -1,1 +1,1 @@
-"""The workload `bench`: vLLM's own load generator, kept warm, and whether its numbers can be trusted."""
+"""The workload `bench`: what vLLM's own load generator is told, and whether its numbers can be trusted."""

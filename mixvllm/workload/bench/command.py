@@ -11,6 +11,7 @@ from mixvllm.config.schema import ExperimentConfig, ModelConfig
 from mixvllm.config.schema.workload import WorkloadConfig
 from mixvllm.vllm.command import render
 from mixvllm.workload.bench.options import bench_options, typed_options
+from mixvllm.workload.measurement import seed_of
 
 _ENDPOINTS = {
     "openai-chat": "/v1/chat/completions",
@@ -60,11 +61,6 @@ def build_bench_command(config: ExperimentConfig, *, url: str, tokenizer: str, r
         *_given("result_dir", str(result.parent)),
         *_given("result_filename", result.name),
     ]
-
-
-def seed_of(workload: WorkloadConfig, repeat: int) -> int:
-    """Return the seed of one repeat."""
-    return workload.seed + repeat
 
 
 def _may_run_code(model: ModelConfig, tokenizer: str) -> bool:

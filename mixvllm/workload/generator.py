@@ -1,4 +1,4 @@
-"""vLLM's load generator, imported once for many runs."""
+"""The programs that measure a server: vLLM's load generator, imported once for many runs, and any other."""
 
 from __future__ import annotations
 
