@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +85,17 @@ class Witness:
     def _tmp_dirs(self) -> set[str]:
         in_place = {str(path) for path in private_tmp().glob(f"{self.folder.name}-*")}
         return in_place | {event["tmp_dir"] for event in self._spawned()}
+
+
+def left_at_last(left: Callable[[], list[str]], timeout_s: float = 10.0) -> list[str]:
+    """Return what is left when nothing is, or the time is up.
+
+    A guardian may still be at work, and the server of another test may have a port that was free again.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (found := left()) and time.monotonic() < deadline:
+        time.sleep(_TICK_S)
+    return found
 
 
 def assert_nothing_left(witness: Witness, *, timeout_s: float = 10.0) -> dict[str, Any]:

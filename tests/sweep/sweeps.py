@@ -13,7 +13,7 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.server.processes import ProcessId, identify, is_alive, send_signal
 from mixvllm.sweep.sweep_folder import SweepFolder
 from tests.fakes.interpreter import make_interpreter
-from tests.faults.nothing_left import Witness
+from tests.faults.nothing_left import Witness, left_at_last
 from tests.launches import Launch
 
 MEASURE = 'echo "{\\"answer\\": 42}" > $MIXVLLM_RUN_DIR/metrics.json'
@@ -94,8 +94,10 @@ class Sweep:
         return [int(pid) for pid in children if b"mixvllm.sweep.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def left(self) -> list[str]:
-        """Return in words what is left of the sweep."""
-        return [*self.launch.living(), *(line for witness in self._witnesses() for line in witness.left())]
+        """Return in words what is left of the sweep at last."""
+        return left_at_last(
+            lambda: [*self.launch.living(), *(line for witness in self._witnesses() for line in witness.left())]
+        )
 
     def states(self) -> list[str]:
         """Return the states of the servers, as they are recorded."""

@@ -21,7 +21,7 @@ from mixvllm.sweep.plan_record import write_plan
 from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.slots import Slot
 from mixvllm.sweep.sweep_folder import SweepFolder
-from tests.faults.nothing_left import Witness
+from tests.faults.nothing_left import Witness, left_at_last
 from tests.faults.strangers import stranger
 from tests.sweep.sweeps import command, fake_overrides
 
@@ -78,7 +78,7 @@ class Group:
 
     def left(self) -> list[str]:
         """Return in words what is left."""
-        return [line for run in self.runs() for line in Witness(run, self.pids_file).left()]
+        return left_at_last(lambda: [line for run in self.runs() for line in Witness(run, self.pids_file).left()])
 
 
 StartGroup = Callable[..., Group]

@@ -24,7 +24,7 @@ from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.work import Work
 from mixvllm.sweep.workers import Workers
-from tests.faults.nothing_left import Witness
+from tests.faults.nothing_left import Witness, left_at_last
 from tests.sweep.sweeps import command, fake_overrides, kill_when_alive
 
 pytestmark = pytest.mark.usefixtures("own_tmp")
@@ -84,7 +84,7 @@ class Local:
     def left(self) -> list[str]:
         """Return in words what is left."""
         runs = [RunFolder(path) for path in self.folder.servers.glob("*/*/*")]
-        return [line for run in runs for line in Witness(run, self.pids_file).left()]
+        return left_at_last(lambda: [line for run in runs for line in Witness(run, self.pids_file).left()])
 
 
 RunLocal = Callable[..., Local]
