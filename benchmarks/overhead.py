@@ -32,7 +32,7 @@ import httpx
 from benchmarks._peer import ROOT, write_application
 from benchmarks._report import Pairs, Series, measure_pairs, progress, report
 from benchmarks._session import BenchmarkFailed, Session, exit_at_sigterm, output_of
-from tests.fakes.fake_server import find_port
+from tests.ports import find_port
 
 LAUNCH = [sys.executable, str(ROOT / "launch.py"), "model=demo", "inference=cpu"]
 

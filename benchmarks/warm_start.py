@@ -24,7 +24,7 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.server.start import Deployment, environment_of, launch, take_address
 from mixvllm.server.warm.engines import WarmEngine, WarmEngines
 from mixvllm.vllm.installation import find_installation
-from tests.fakes.fake_server import find_port
+from tests.ports import find_port
 
 MAX_RATIO = 0.2
 
