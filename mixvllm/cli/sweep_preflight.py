@@ -44,7 +44,7 @@ def look_at_groups(works: Sequence[Work], folder: SweepFolder, slots: Slots) -> 
 
 
 def _checks(point: Point, slots: Slots) -> list[Check]:
-    gpus = slots.gpus[: point.config.num_gpus]
+    gpus = slots.gpus[: point.num_gpus]
     command = point.command
     if gpus:
         environment = {**command.environment, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}

@@ -130,7 +130,7 @@ class LocalTrials(Trials):
 
     def _num_at_once(self, point: PlannedPoint) -> int:
         gpus = self._gpus
-        return len(gpus) // point.shape.num_gpus if gpus else self._options.slots
+        return len(gpus) // max(1, point.shape.num_gpus) if gpus else self._options.slots
 
     @cached_property
     def _gpus(self) -> Sequence[object]:

@@ -17,7 +17,7 @@ class Shape:
 
     Args:
         num_nodes: machines.
-        num_gpus: on all of them together; 1 where it runs on the CPU.
+        num_gpus: on all of them together; 0 where it runs on the CPU.
     """
 
     num_nodes: int

@@ -24,8 +24,14 @@ def _summary(plan: Plan) -> Iterator[str]:
     measured = f" ({counted(repeats, 'repeat')})" if repeats != len(plan.points) else ""
     saved = f", {counted(plan.num_starts_saved, 'start')} saved" if plan.num_starts_saved else ""
     sizes = sorted({group.shape.num_gpus for group in plan.groups})
-    gpus = f"{counted(sizes[0], 'GPU')} each" if len(sizes) == 1 else f"{', '.join(map(str, sizes))} GPUs"
+    gpus = (
+        f"{_place(sizes[0])}{' each' if sizes[0] else ''}" if len(sizes) == 1 else f"{', '.join(map(str, sizes))} GPUs"
+    )
     yield f"{counted(len(plan.points), 'point')}{measured} on {counted(plan.num_servers, 'server')}{saved}; {gpus}"
+
+
+def _place(num_gpus: int) -> str:
+    return counted(num_gpus, "GPU") if num_gpus else "on the CPU"
 
 
 def _servers(plan: Plan, width: int) -> Iterator[str]:
@@ -42,7 +48,7 @@ def _servers(plan: Plan, width: int) -> Iterator[str]:
 
 def _title(number: int, group: Group, plan: Plan) -> str:
     nodes = f" on {group.shape.num_nodes} nodes" if group.shape.num_nodes > 1 else ""
-    shared = f"{counted(len(group.points), 'point')}, {counted(group.shape.num_gpus, 'GPU')}{nodes}"
+    shared = f"{counted(len(group.points), 'point')}, {_place(group.shape.num_gpus)}{nodes}"
     runtime = group.points[0].runtime
     shared += "" if runtime == "local" else f", started cold by {runtime}"
     return f"server {number} of {plan.num_servers}: {group.points[0].model}, {shared}  {group.server_key}"

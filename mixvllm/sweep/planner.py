@@ -124,7 +124,7 @@ class _Planner:
             content_hash,
             point.server_key,
             config.model.name,
-            _shape(config.inference.nnodes, config.num_gpus),
+            _shape(config.inference.nnodes, point.num_gpus),
             getattr(config.workload, "repeats", 1),
             config.runtime.kind,
         )

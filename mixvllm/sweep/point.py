@@ -88,6 +88,11 @@ class Point:
         asked = self.config.model_dump(mode="json", exclude=_NOT_CONTENT)
         return _hash([asked, self.installation.distribution, self.installation.version, code_digest()])
 
+    @property
+    def num_gpus(self) -> int:
+        """That its server takes, on all nodes; 0 where it runs on the CPU."""
+        return 0 if self.installation.is_cpu else self.config.num_gpus
+
     def record(self, surroundings: Surroundings | None = None) -> dict[str, Any]:
         """Return everything that it takes to understand and repeat the run, as JSON has it.
 
@@ -104,7 +109,7 @@ class Point:
             "api_key": self.config.server.key_source,
             "content_hash": self.content_hash,
             "server_key": self.server_key,
-            "resources": {"num_nodes": self.config.inference.nnodes, "num_gpus": self.config.num_gpus},
+            "resources": {"num_nodes": self.config.inference.nnodes, "num_gpus": self.num_gpus},
             "versions": {**around.versions, self.installation.distribution: self.installation.version},
             "launcher": around.launcher,
             "git": around.git,

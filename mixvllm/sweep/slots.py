@@ -80,13 +80,14 @@ class Slots:
         return tuple(self._gpus)
 
     def num_at_once(self, num_gpus: int) -> int:
-        """Return how many servers on `num_gpus` GPUs each may run at once."""
-        return self.capacity // num_gpus if self._gpus else self.capacity
+        """Return how many servers on `num_gpus` GPUs each may run at once; one on the CPU takes the place of a GPU."""
+        return self.capacity // max(1, num_gpus) if self._gpus else self.capacity
 
     def take(self, num_gpus: int) -> Slot | None:
         """Return a slot for a server on `num_gpus` GPUs (or one share of the cores); None where none is free."""
         if not self._gpus:
             return self._take_cores()
+        num_gpus = max(1, num_gpus)
         mine: list[str] = []
         for gpu in self._free_gpus:
             if len(mine) < num_gpus and self._claims.take(_of_gpu(gpu)):

@@ -11,7 +11,7 @@ class Work:
 
     Args:
         server_key: of its server.
-        num_gpus: that the server takes.
+        num_gpus: that the server takes; 0 where it runs on the CPU.
         repeats: content hash and number of each, in order; those of one point follow each other.
         number: of its first point, as the results have it.
         is_warm: whether the server is to be forked from an interpreter that has imported vLLM.

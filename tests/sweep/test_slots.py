@@ -56,6 +56,14 @@ def test_gpus_that_another_launcher_gives_back_can_be_had() -> None:
     assert second.gpus == ("1", "0")
 
 
+def test_a_server_on_the_cpu_takes_the_place_of_one_gpu() -> None:
+    slots = Slots(["0", "1"])
+
+    taken = [slots.take(0) for _ in range(3)]
+
+    assert (slots.num_at_once(0), [slot and slot.gpus for slot in taken]) == (2, [("0",), ("1",), None])
+
+
 def test_shares_of_the_cores_are_disjoint() -> None:
     slots = Slots([], 2, cores=range(5))
 
