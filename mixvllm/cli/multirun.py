@@ -23,6 +23,7 @@ from mixvllm.sweep.draft import Draft
 from mixvllm.sweep.infeasible import Infeasible
 from mixvllm.sweep.launched import write_launched
 from mixvllm.sweep.local import LocalLauncher
+from mixvllm.sweep.override import last_value
 from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import missing, write_plan
 from mixvllm.sweep.planner import make_plan
@@ -75,8 +76,7 @@ def run_multirun(arguments: Arguments, goes_on_in: Path | None = None) -> int:
 
 def _is_true(overrides: Sequence[str], key: str) -> bool:
     """Whether `overrides` set `key`, which holds for all points, to true."""
-    given = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith(f"{key}=")]
-    return bool(given) and given[-1].strip("'\"").lower() in ("true", "yes", "on", "1")
+    return (last_value(overrides, key) or "").lower() in ("true", "yes", "on", "1")
 
 
 def _run(plan: Plan, folder: SweepFolder, options: LocalLauncherConfig) -> int:

@@ -28,6 +28,7 @@ from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, Fault, MixvllmError, WorkloadFailed
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.signals import StopSignals
+from mixvllm.sweep.override import key_of
 from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.point import freeze
@@ -79,8 +80,8 @@ def _without_meaning(plan: Plan) -> Iterator[Fault]:
 
 def _overrides(plan: Plan, overrides: Sequence[str]) -> list[str]:
     """Return what was typed, with the workload that the plan has where nobody chose one."""
-    typed = {text.lstrip("+~").partition("=")[0] for text in overrides}
-    chosen = [text for text in plan.points[0].overrides if text.partition("=")[0] == "workload"]
+    typed = set(map(key_of, overrides))
+    chosen = [text for text in plan.points[0].overrides if key_of(text) == "workload"]
     return [*(chosen if "workload" not in typed else []), *overrides]
 
 

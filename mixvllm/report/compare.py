@@ -47,13 +47,11 @@ class Overall:
     """One metric over all pairs.
 
     Args:
-        metric: its name.
         num: pairs that have it.
         verdicts: how many pairs have which verdict.
         percent: change of the geometric mean of b / a; None where a value is not above 0.
     """
 
-    metric: str
     num: int
     verdicts: Mapping[str, int]
     percent: float | None
@@ -109,7 +107,7 @@ class Comparison:
         percent = None
         if ratios and len(ratios) == len(changes):
             percent = 100 * (math.exp(math.fsum(map(math.log, ratios)) / len(ratios)) - 1)
-        return Overall(metric, len(changes), Counter(change.verdict for change in changes), percent)
+        return Overall(len(changes), Counter(change.verdict for change in changes), percent)
 
     def breaches(self, limits: Iterable[Limit]) -> Iterator[Breach]:
         """Yield where `limits` are met: also where B has no good repeat of what A has one of."""

@@ -32,7 +32,6 @@ def read_run(folder: RunFolder, shared: Shared) -> Study:
         repeats=repeats,
         num_repeats=max(len(repeats), _planned_repeats(config)),
         num_gpus=num_gpus_of({}, frozen or {}),
-        num_nodes=count_in(mapping_in(frozen or {}, "resources"), "num_nodes") or 1,
         versions=mapping_in(frozen or {}, "versions"),
         content_hash=text_in(frozen or {}, "content_hash") or "",
         server_key=text_in(frozen or {}, "server_key") or "",

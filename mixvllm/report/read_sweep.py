@@ -78,7 +78,6 @@ class _Reader:
             repeats=repeats,
             num_repeats=num_repeats,
             num_gpus=_num_gpus(planned, frozen, repeats),
-            num_nodes=count_in(mapping_in(planned, "shape"), "num_nodes") or 1,
             versions=versions,
             content_hash=content_hash,
             server_key=server_key,

@@ -68,7 +68,6 @@ class StudyPoint:
         repeats: that are recorded, by their number.
         num_repeats: that were planned.
         num_gpus: of its server, on all nodes; 0 on a CPU; None where it is not known.
-        num_nodes: machines of its server.
         versions: of the launcher and of vLLM.
         content_hash: equal for points that ask for the same.
         server_key: equal for points that can share a server.
@@ -86,7 +85,6 @@ class StudyPoint:
     repeats: tuple[Repeat, ...] = ()
     num_repeats: int = 1
     num_gpus: int | None = None
-    num_nodes: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
     content_hash: str = ""
     server_key: str = ""

@@ -10,6 +10,7 @@ from mixvllm.errors import ConfigError, Fault
 from mixvllm.runs.files import write_json
 from mixvllm.runs.journal import SCHEMA_VERSION
 from mixvllm.runs.records import read_json
+from mixvllm.sweep.override import key_of
 from mixvllm.sweep.sweep_folder import SweepFolder
 
 _ONE_TIME = ("sweep.name", "sweep.rerun")
@@ -34,7 +35,7 @@ class Launched:
 
         What was to be done once more then is not done once more again.
         """
-        kept = [text for text in self.overrides if text.lstrip("+").partition("=")[0] not in _ONE_TIME]
+        kept = [text for text in self.overrides if key_of(text) not in _ONE_TIME]
         return (*kept, f"sweep.name={name}", *overrides)
 
 

@@ -21,12 +21,10 @@ class Written:
 
     Args:
         results: the table.
-        files: that were written.
-        remark: why one was not; None where all were.
+        remark: why a file was not written; None where all were.
     """
 
     results: Results
-    files: tuple[Path, ...]
     remark: str | None = None
 
 
@@ -42,8 +40,8 @@ def write_results(folder: SweepFolder) -> Written:
         write_parquet(results, folder.results_parquet)
     except ModuleNotFoundError:
         remark = "results.parquet is not written: pyarrow is not installed; pip install 'mixvllm[results]'"
-        return Written(results, (folder.results_csv,), remark)
-    return Written(results, (folder.results_csv, folder.results_parquet))
+        return Written(results, remark)
+    return Written(results)
 
 
 def csv_text(results: Results) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from mixvllm.config.load.grid import Choice, read_grid
 from mixvllm.config.load.session import groups, hydra_session
 from mixvllm.errors import ConfigError, Fault
+from mixvllm.sweep.override import last_value
 
 _KEY = "sweep.search"
 _NOT_COMPARED = ("sweep.", "hydra.", "hydra/", "output_dir=", "preflight=", "dry_run=")
@@ -90,8 +91,8 @@ class Space:
 
 def asks_for_search(overrides: Sequence[str]) -> bool:
     """Whether `overrides` themselves ask for a search; a file may, too."""
-    given = [text.partition("=")[2] for text in overrides if text.lstrip("+").partition("=")[0] == _KEY]
-    return bool(given) and given[-1].strip("'\"").lower() != "null"
+    given = last_value(overrides, _KEY)
+    return given is not None and given.lower() != "null"
 
 
 def read_space(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> Space:

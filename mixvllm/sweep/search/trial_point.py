@@ -12,6 +12,7 @@ from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.sweep.draft import Draft
+from mixvllm.sweep.override import last_value
 from mixvllm.sweep.plan import PlannedPoint
 from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.results import planned_records, rows_of
@@ -113,9 +114,9 @@ class TrialPlanner:
 
 
 def _refuse_zip(overrides: Sequence[str]) -> None:
-    given = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith("sweep.zip=")]
-    if given and given[-1] != "[]":
-        raise ConfigError([Fault("sweep.zip", "is for a grid: a search chooses each key by itself", given[-1])])
+    given = last_value(overrides, "sweep.zip")
+    if given not in (None, "[]"):
+        raise ConfigError([Fault("sweep.zip", "is for a grid: a search chooses each key by itself", given)])
 
 
 def judge(point: PlannedPoint, folder: SweepFolder, metrics: Sequence[str]) -> list[float] | str | None:
