@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from mixvllm.cluster.job_folders import job_folder
 from mixvllm.errors import MixvllmError, PreflightFailed
-from mixvllm.machine.folders import ENGINE_CACHES
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
 from mixvllm.runs.job import NONCE_VARIABLE, element_id, restart_count
+from mixvllm.runtime.caches import ENGINE_CACHES
 from mixvllm.sweep.slots import FIRST_INTERNAL_PORT, MAX_SLOTS, Slot, gpu_names
 
 _FIRST_PORT = 8000

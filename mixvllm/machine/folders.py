@@ -8,8 +8,6 @@ from pathlib import Path
 
 from mixvllm.errors import UntrustedFile
 
-ENGINE_CACHES = {"VLLM_CACHE_ROOT": "vllm", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
-"""Variables that name a folder in which the engine keeps what it compiled, with the name that a folder of ours has."""
 _MAX_SOCKET_FOLDER_CHARS = 40  # vLLM's sockets are below it, and a socket's path ends at 107
 
 

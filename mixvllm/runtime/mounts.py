@@ -9,15 +9,9 @@ from typing import Self
 
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.runtime import RuntimeConfig
+from mixvllm.runtime.caches import ENGINE_CACHES
 
-PATH_VARIABLES = (
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "VLLM_CACHE_ROOT",
-    "TRITON_CACHE_DIR",
-    "TORCHINDUCTOR_CACHE_DIR",
-    "TMPDIR",
-)
+PATH_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", *ENGINE_CACHES, "TMPDIR")
 """Variables of the engine that name a folder which it writes to."""
 _PATH_ARGUMENTS = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs", "tool_parser_plugin", "download_dir")
 """Arguments of vLLM without a key of their own that name a file or a folder."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.runtime import inside, step
+from mixvllm.runtime.caches import hub_home
 from mixvllm.runtime.modules import modules_argv
 from mixvllm.runtime.mounts import PATH_VARIABLES, Mount, folder_mounts, named_mounts, needed_mounts
 from mixvllm.runtime.variables import apptainer_environment, apptainer_prefix, engine_variables, srun_environment
@@ -148,11 +149,10 @@ class Wrapper:
         return {name: value for name, value in own.items() if self.caches or name not in PATH_VARIABLES}
 
     def _caches(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return where caches are that the environment does not name. Source of the first: huggingface_hub."""
+        """Return where caches are that the environment does not name."""
         if not self.caches:
             return {}
-        shared = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return {"HF_HOME": f"{shared}/huggingface", "VLLM_CACHE_ROOT": f"{self.caches}/vllm"}
+        return {"HF_HOME": str(hub_home(environment)), "VLLM_CACHE_ROOT": f"{self.caches}/vllm"}
 
     def _apptainer(self, mounts: Iterable[Mount]) -> list[str]:
         runtime = self.runtime

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from mixvllm.machine.gpu_locks import Claims
+from mixvllm.runtime.caches import engine_cache
 
 FIRST_INTERNAL_PORT = 20000
 """Where the ports begin that vLLM's processes use among themselves (`VLLM_PORT`): below the ephemeral range."""
@@ -49,9 +50,9 @@ class Slot:
         return own | ({"VLLM_CACHE_ROOT": str(self._cache(configured, inherited))} if self.index else {})
 
     def _cache(self, configured: Mapping[str, object], inherited: Mapping[str, str]) -> Path:
-        named = configured.get("VLLM_CACHE_ROOT") or inherited.get("VLLM_CACHE_ROOT")
-        usual = Path(inherited.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm"
-        return (Path(str(named)).expanduser() if named else usual) / f"slot-{self.index}"
+        named = configured.get("VLLM_CACHE_ROOT")
+        root = Path(str(named)).expanduser() if named else engine_cache(inherited)
+        return root / f"slot-{self.index}"
 
 
 class Slots:

@@ -248,9 +248,16 @@ def test_a_model_with_a_recipe_is_made(tmp_path: Path) -> None:
 def test_a_token_is_found_in_the_environment_or_its_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("x")
 
-    found = [has_token(one) for one in ({"HF_TOKEN": "x"}, {"HF_HOME": str(tmp_path)}, {"HF_HOME": "/nowhere"})]
+    (tmp_path / "huggingface").mkdir()
+    (tmp_path / "huggingface" / "token").write_text("x")
+    environments = (
+        {"HF_TOKEN": "x"},
+        {"HF_HOME": str(tmp_path)},
+        {"XDG_CACHE_HOME": str(tmp_path)},
+        {"HF_HOME": "/nowhere"},
+    )
 
-    assert found == [True, True, False]
+    assert list(map(has_token, environments)) == [True, True, True, False]
 
 
 def test_a_long_folder_for_sockets_is_an_error() -> None:
@@ -265,6 +272,12 @@ def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     checks = check_limits(config(), {"VLLM_CACHE_ROOT": str(tmp_path / "file" / "cache")})
 
     assert verdicts(checks)["cache"] == "error"
+
+
+def test_the_cache_that_is_looked_at_is_the_engines(tmp_path: Path) -> None:
+    checks = {check.subject: check for check in check_limits(config(), {"XDG_CACHE_HOME": str(tmp_path)})}
+
+    assert str(tmp_path / "vllm") in checks["cache"].finding
 
 
 def test_a_taken_port_is_an_error_that_names_its_holder() -> None:

@@ -13,6 +13,7 @@ from mixvllm.errors import PortInUse
 from mixvllm.machine import GIB
 from mixvllm.machine.ports import lease_port
 from mixvllm.machine.preflight.check import Check, error, ok, warning
+from mixvllm.runtime.caches import engine_cache
 
 _MIN_FILES = 4096  # a connection and its socket per request in flight, for a few thousand of them
 _MIN_CACHE_GIB = 2.0  # compiled kernels of one model
@@ -48,7 +49,7 @@ def _check_open_files() -> Check:
 
 
 def _check_cache_room(environment: Mapping[str, str]) -> Check:
-    place = Path(environment.get("VLLM_CACHE_ROOT") or "~/.cache/vllm").expanduser()
+    place = engine_cache(environment)
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
     free = shutil.disk_usage(existing).free / GIB
     if not (existing.is_dir() and os.access(existing, os.W_OK)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine import GIB
 from mixvllm.machine.preflight.check import Check, error, ok, warning
+from mixvllm.runtime.caches import hub_cache, hub_home, hub_snapshot
 from mixvllm.runtime.mounts import host_path
 
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
@@ -22,21 +23,8 @@ def model_folder(config: ServeConfig, environment: Mapping[str, str]) -> Path | 
         return local
     if config.model.is_local:
         return None
-    repository = (
-        Path(host_path(config.runtime, str(hub_cache(environment)))) / f"models--{config.model.name.replace('/', '--')}"
-    )
-    revision = repository / "refs" / (config.model.revision or "main")
-    commit = revision.read_text(encoding="utf-8").strip() if revision.is_file() else config.model.revision or ""
-    snapshot = repository / "snapshots" / commit
-    return snapshot if commit and snapshot.is_dir() else None
-
-
-def hub_cache(environment: Mapping[str, str]) -> Path:
-    """Return where the hub's client keeps models. Source: huggingface_hub's HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME."""
-    if environment.get("HF_HUB_CACHE"):
-        return Path(environment["HF_HUB_CACHE"]).expanduser()
-    caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(environment.get("HF_HOME") or f"{caches}/huggingface").expanduser() / "hub"
+    cache = host_path(config.runtime, str(hub_cache(environment)))
+    return hub_snapshot(Path(cache), config.model.name, config.model.revision)
 
 
 def check_weights(config: ServeConfig, environment: Mapping[str, str]) -> Iterator[Check]:
@@ -69,8 +57,8 @@ def check_weights(config: ServeConfig, environment: Mapping[str, str]) -> Iterat
 
 def has_token(environment: Mapping[str, str]) -> bool:
     """Whether there is a token for the hub; it is never read."""
-    home = Path(environment.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    return bool(environment.get("HF_TOKEN")) or Path(environment.get("HF_TOKEN_PATH") or home / "token").is_file()
+    file = Path(environment.get("HF_TOKEN_PATH") or hub_home(environment) / "token")
+    return bool(environment.get("HF_TOKEN")) or file.is_file()
 
 
 def _check_folder(folder: Path) -> Check:

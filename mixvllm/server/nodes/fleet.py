@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 
+from mixvllm.runtime.caches import engine_cache
 from mixvllm.server.nodes.message import Message
 
 _PORTS_PER_REPLICA = 16
@@ -58,7 +58,5 @@ class Fleet(Message):
         if environment.get("VLLM_PORT", "").isdecimal():
             own["VLLM_PORT"] = str(int(environment["VLLM_PORT"]) + index * _PORTS_PER_REPLICA)
         if index:
-            usual = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vllm"
-            root = Path(environment.get("VLLM_CACHE_ROOT") or usual)
-            own["VLLM_CACHE_ROOT"] = str(root / f"replica-{index}")
+            own["VLLM_CACHE_ROOT"] = str(engine_cache(environment) / f"replica-{index}")
         return own

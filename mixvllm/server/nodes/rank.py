@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 
 from mixvllm.errors import MixvllmError
-from mixvllm.machine.folders import ENGINE_CACHES, private_tmp
+from mixvllm.machine.folders import private_tmp
 from mixvllm.machine.nodes import own_address
 from mixvllm.runs.registry import host_name
+from mixvllm.runtime.caches import ENGINE_CACHES
 from mixvllm.server.guarded import GuardedProcess
 from mixvllm.server.guardian import Lines
 from mixvllm.server.limits import StopLimits
