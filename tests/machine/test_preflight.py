@@ -205,6 +205,7 @@ def test_a_model_that_lacks_a_shard_names_it(tmp_path: Path) -> None:
     [
         ({}, "has no config.json"),
         ({"config.json": "{}"}, "has no weights"),
+        ({"config.json": "{}", "model.safetensors.index.json": '{"weight_map"'}, "cannot be read"),
         ({"config.json": "{}", "model.safetensors": "version https://git-lfs"}, "too small for weights"),
     ],
 )

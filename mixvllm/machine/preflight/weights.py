@@ -64,7 +64,10 @@ def has_token(environment: Mapping[str, str]) -> bool:
 def _check_folder(folder: Path) -> Check:
     if not (folder / "config.json").is_file() and not (folder / "params.json").is_file():
         return error("weights", f"{folder} has no config.json", "name the folder that has it")
-    missing = sorted(_missing_shards(folder))
+    try:
+        missing = sorted(_missing_shards(folder))
+    except ValueError as problem:
+        return error("weights", f"the index of {folder} cannot be read: {problem}", "fetch the model again")
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         return error("weights", f"{folder} lacks {shown}", "fetch the model again; a copy was cut short")
