@@ -14,6 +14,7 @@ from mixvllm.cli.help import help_text
 from mixvllm.cli.terminal import remark
 from mixvllm.config.load import load_experiment
 from mixvllm.config.load.session import groups, hydra_session
+from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.demo import is_made
 from mixvllm.errors import EngineNotFound
@@ -21,7 +22,7 @@ from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import server_command
 from mixvllm.server.key import shell_expression
 from mixvllm.vllm.command import CLI_MODULE
-from mixvllm.vllm.installation import SUPPORTED_RELEASE, Installation, installation_of
+from mixvllm.vllm.installation import Installation, installation_of
 
 
 def show_help(arguments: Arguments) -> None:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.errors import ConfigError, Fault
@@ -17,7 +18,7 @@ from mixvllm.vllm.arguments import Release
 from mixvllm.vllm.check import check_release, extra_arguments
 from mixvllm.vllm.command import build_vllm_command
 from mixvllm.vllm.environment import API_KEY_VARIABLE, build_environment
-from mixvllm.vllm.installation import SUPPORTED_RELEASE, Installation, complete_metadata
+from mixvllm.vllm.installation import Installation, complete_metadata
 from mixvllm.vllm.release import load_release, snapshot
 
 _UNWRAPPED = Wrapper(RuntimeConfig())

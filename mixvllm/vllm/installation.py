@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.errors import EngineNotFound
@@ -18,9 +19,6 @@ from mixvllm.runtime.lacks import identity
 from mixvllm.vllm import describe
 from mixvllm.vllm.command import API_SERVER_MODULE, CLI_MODULE
 from mixvllm.vllm.inside import describe_inside
-
-SUPPORTED_RELEASE = "0.32.0"
-"""The release that the schema's typed keys are tested against."""
 
 _DESCRIBE_TIMEOUT_S = 60.0  # an interpreter on a cold network file system
 

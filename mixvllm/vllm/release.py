@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.vllm import dump_release
 from mixvllm.vllm.arguments import Release, read_release
 from mixvllm.vllm.inside import run_inside
-from mixvllm.vllm.installation import SUPPORTED_RELEASE, Installation
+from mixvllm.vllm.installation import Installation
 
 _SNAPSHOT = Path(__file__).parent / "data" / f"vllm-{SUPPORTED_RELEASE}.json"
 _DUMP_TIMEOUT_S = 300.0  # an import of vLLM from a cold network file system

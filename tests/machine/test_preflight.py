@@ -14,7 +14,7 @@ from mixvllm import ServeConfig
 from mixvllm.machine.gpus import Gpu, GpuInfo, GpuProcess
 from mixvllm.machine.preflight import Check, run_preflight
 from mixvllm.machine.preflight.devices import check_devices, visible_gpus
-from mixvllm.machine.preflight.engine import check_engine, parse_version
+from mixvllm.machine.preflight.engine import check_engine, release_numbers
 from mixvllm.machine.preflight.fit import check_fit
 from mixvllm.machine.preflight.limits import check_limits
 from mixvllm.machine.preflight.nodes import check_nodes
@@ -81,10 +81,11 @@ def test_an_interface_that_is_not_there_names_those_that_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "release"), [("0.32.0", (0, 32, 0)), ("1.2", (1, 2, 0)), ("0.33.0rc1", (0, 33, 0)), ("x", None)]
+    ("text", "release"),
+    [("0.32.0+cpu", (0, 32, 0)), ("1.2", (1, 2, 0)), ("0.10.1.1", (0, 10, 1, 1)), ("0.33.0rc1", (0, 33, 0)), ("x", ())],
 )
-def test_a_version_is_read(text: str, release: tuple[int, int, int] | None) -> None:
-    assert parse_version(text) == release
+def test_a_version_is_read(text: str, release: tuple[int, ...]) -> None:
+    assert release_numbers(text) == release
 
 
 @pytest.mark.parametrize(

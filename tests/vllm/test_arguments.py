@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixvllm import ModelConfig, ServeConfig, build_vllm_command, compose
+from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.vllm.arguments import Argument
 from mixvllm.vllm.check import check_release, other_releases, typed_key
-from mixvllm.vllm.installation import SUPPORTED_RELEASE
 from mixvllm.vllm.release import snapshot
 from tests.config.test_options import OVERRIDES
 from tests.vllm.values import LAUNCHERS_OWN, SETTABLE, value_for

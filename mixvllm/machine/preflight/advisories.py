@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.config.schema import ServeConfig
 from mixvllm.machine.preflight.check import Check, error, warning
-from mixvllm.machine.preflight.engine import OLDEST_SAFE_TO_OPEN, SUPPORTED
+from mixvllm.machine.preflight.engine import OLDEST_SAFE_TO_OPEN, release_numbers
 
 _DATA = Path(__file__).parent / "advisories.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -57,7 +58,7 @@ def advisories() -> tuple[Advisory, ...]:
     """
     entries = json.loads(_DATA.read_text(encoding="utf-8"))
     known = (
-        Advisory(one["id"], one["effect"], _numbers(one["from"]), _numbers(one["fixed"]), one["what"])
+        Advisory(one["id"], one["effect"], release_numbers(one["from"]), release_numbers(one["fixed"]), one["what"])
         for one in entries
     )
     return tuple(sorted(known, key=lambda one: list(EFFECTS).index(one.effect)))
@@ -68,8 +69,9 @@ def check_advisories(config: ServeConfig, version: str) -> Iterator[Check]:
 
     An error only where others can reach a release with known ways past the key, or to run code.
     """
-    release = _numbers(version)
-    found = [one for one in advisories() if one.applies_to(release)] if release and release < SUPPORTED else []
+    release = release_numbers(version)
+    is_old = () < release < release_numbers(SUPPORTED_RELEASE)
+    found = [one for one in advisories() if one.applies_to(release)] if is_old else []
     if found:
         is_open = release < OLDEST_SAFE_TO_OPEN and not config.server.is_loopback
         mend = "pip install -U vllm" + (", or server.host=127.0.0.1" if is_open else "")
@@ -101,9 +103,3 @@ def _summary(version: str, found: Sequence[Advisory]) -> str:
 
 def _ids(found: Iterable[Advisory]) -> str:
     return ", ".join(one.id for one in found)
-
-
-def _numbers(version: str | None) -> tuple[int, ...]:
-    """Return the release numbers of `version` (`0.10.1.1`, `0.32.0+cpu`); empty where it has none."""
-    found = re.match(r"\d+\.\d+(\.\d+)*", version or "")
-    return tuple(map(int, found[0].split("."))) if found else ()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from mixvllm.config import keys
 from mixvllm.config.faults import show_value
+from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.config.schema import ExperimentConfig
 from mixvllm.config.schema.workload import BENCH_OPTION, WorkloadConfig
 from mixvllm.errors import Fault
 from mixvllm.vllm.arguments import Release, read_release
-from mixvllm.vllm.installation import SUPPORTED_RELEASE
 
 _SNAPSHOT = Path(__file__).parent / "data" / f"vllm-bench-{SUPPORTED_RELEASE}.json"
 
