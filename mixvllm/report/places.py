@@ -12,11 +12,6 @@ from mixvllm.vllm.installation import is_cpu_build
 PARALLEL_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
-def is_of_cpu(versions: Mapping[str, Any]) -> bool:
-    """Whether the vLLM among `versions` is built for CPUs."""
-    return is_cpu_build({name: str(text) for name, text in versions.items()})
-
-
 def num_gpus_of(shape: Mapping[str, Any], frozen: Mapping[str, Any]) -> int | None:
     """Return the GPUs that a server takes, on all nodes; None where it is not known.
 
@@ -24,7 +19,7 @@ def num_gpus_of(shape: Mapping[str, Any], frozen: Mapping[str, Any]) -> int | No
         shape: of the plan; may be empty.
         frozen: the content of `point.json`, whose parallel sizes count where nothing else tells.
     """
-    if is_of_cpu(mapping_in(frozen, "versions")):
+    if is_cpu_build(mapping_in(frozen, "versions")):
         return 0
     for record in (shape, mapping_in(frozen, "resources")):
         count = count_in(record, "num_gpus")

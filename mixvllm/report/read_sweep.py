@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mixvllm.report.fields import Shared, count_in, mapping_in, mappings_in, text_in, texts_in
-from mixvllm.report.places import is_of_cpu, num_gpus_of, program_of
+from mixvllm.report.places import num_gpus_of, program_of
 from mixvllm.report.repeats import judge, repeat_of
 from mixvllm.report.servers import ServerRun
 from mixvllm.report.study import Repeat, Source, Study, StudyPoint
 from mixvllm.runs.records import read_json
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.vllm.installation import is_cpu_build
 
 _UNREADABLE = "its point.json cannot be read"
 
@@ -115,7 +116,7 @@ class _Reader:
 
 def _num_gpus(planned: Mapping[str, Any], frozen: Mapping[str, Any], repeats: tuple[Repeat, ...]) -> int | None:
     served = [mapping_in(frozen, "versions"), *(repeat.versions for repeat in repeats)]
-    if any(is_of_cpu(versions) for versions in served):
+    if any(is_cpu_build(versions) for versions in served):
         return 0
     return num_gpus_of(mapping_in(planned, "shape"), frozen)
 

