@@ -21,7 +21,7 @@ from mixvllm.errors import EngineNotFound
 from mixvllm.runs.secrets import known_secrets, mask
 from mixvllm.server.command import server_command
 from mixvllm.server.key import shell_expression
-from mixvllm.vllm.command import CLI_MODULE
+from mixvllm.vllm.describe import CLI_MODULE
 from mixvllm.vllm.installation import Installation, installation_of
 
 

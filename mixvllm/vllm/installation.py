@@ -17,7 +17,7 @@ from mixvllm.config.schema.runtime import RuntimeConfig
 from mixvllm.errors import EngineNotFound
 from mixvllm.runtime.lacks import identity
 from mixvllm.vllm import describe
-from mixvllm.vllm.command import API_SERVER_MODULE, CLI_MODULE
+from mixvllm.vllm.describe import CLI_MODULE
 from mixvllm.vllm.inside import describe_inside
 
 _DESCRIBE_TIMEOUT_S = 60.0  # an interpreter on a cold network file system
@@ -108,10 +108,9 @@ def find_installation(python: str | None) -> Installation:
 
 
 def _module_of(found: Mapping[str, Any], words: str) -> str:
-    modules = [name for name in (CLI_MODULE, API_SERVER_MODULE) if name in found.get("modules", [])]
-    if not modules:
+    if not found.get("modules"):
         raise EngineNotFound(words)
-    return modules[0]
+    return str(found["modules"][0])
 
 
 def _find_inside(config: ServeConfig, say: Callable[[str], None]) -> Installation:

@@ -14,7 +14,7 @@ from mixvllm.errors import Interrupted
 from mixvllm.machine.folders import cache_folder
 from mixvllm.runtime.mounts import Mount
 from mixvllm.runtime.wrapper import Wrapper
-from mixvllm.vllm.command import CLI_MODULE
+from mixvllm.vllm.describe import CLI_MODULE
 from mixvllm.vllm.environment import API_KEY_VARIABLE, build_environment
 from mixvllm.vllm.installation import Installation, complete_metadata
 from mixvllm.workload.client import CLIENT_KEY_VARIABLE

@@ -12,7 +12,7 @@ from mixvllm.sweep.plan import Plan
 from mixvllm.sweep.plan_record import write_plan
 from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.sweep_folder import SweepFolder
-from mixvllm.vllm.command import CLI_MODULE
+from mixvllm.vllm.describe import CLI_MODULE
 from mixvllm.vllm.installation import Installation
 
 INSTALLATION = Installation("/opt/vllm/bin/python", "0.32.0", "vllm", CLI_MODULE)

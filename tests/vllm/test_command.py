@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixvllm import ModelConfig, ServeConfig, build_vllm_command, compose
-from mixvllm.vllm.command import API_SERVER_MODULE, render
+from mixvllm.vllm.command import render
+from mixvllm.vllm.describe import API_SERVER_MODULE
 from mixvllm.vllm.environment import build_environment
 
 EXPECTED = Path(__file__).parent / "expected"

@@ -14,7 +14,7 @@ import pytest
 
 from mixvllm import ExperimentConfig
 from mixvllm.server.server import Server
-from mixvllm.vllm.command import CLI_MODULE
+from mixvllm.vllm.describe import CLI_MODULE
 from mixvllm.vllm.installation import Installation
 from mixvllm.workload.generator import LoadGenerator
 from tests.server.conftest import Start, place, start

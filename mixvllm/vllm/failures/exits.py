@@ -72,9 +72,10 @@ def words_of_exit(status: int | None) -> Words | None:
     if number in _BY_SIGNAL:
         return _BY_SIGNAL[number]
     if status < 0:
-        return "ended-by-signal", "transient", f"The server was ended by {_name(number)}.", _RESTART
+        return "ended-by-signal", "transient", f"The server was ended by {signal_name(number)}.", _RESTART
     return None
 
 
-def _name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return what a signal is called, in whichever way it is known."""
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
