@@ -19,6 +19,7 @@ from mixvllm.runs.secrets import known_secrets
 from mixvllm.server import guardian as guardian_program
 from mixvllm.server.leftovers import remove_folder, remove_shared_memory, shared_memory_of
 from mixvllm.server.limits import StopLimits
+from mixvllm.server.lines import Lines
 from mixvllm.server.processes import ProcessId, ProcessTree, identify, is_alive
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class GuardedProcess:
         self._drain_s = drain_s
         self._tmp_dir = tmp_dir
         self._lock = threading.Lock()
-        self._partial = b""
+        self._reports = None if guardian.stdout is None else Lines(guardian.stdout.fileno())
         self._status: int | None = None
         self._end: dict[str, Any] | None = None
         self._segments: set[str] = set()
@@ -222,15 +223,11 @@ class GuardedProcess:
     def _take_reports(self, timeout_s: float = 0.0) -> None:
         """Take what the guardian has said, waiting `timeout_s` for something."""
         pipe = self._guardian.stdout
-        if pipe is None or pipe.closed:
+        if pipe is None or pipe.closed or self._reports is None:
             return
         with self._lock:
-            while select.select([pipe], [], [], timeout_s)[0]:
+            while select.select([pipe], [], [], timeout_s)[0] and (lines := self._reports.read()) is not None:
                 timeout_s = 0.0
-                chunk = os.read(pipe.fileno(), 1 << 16)
-                if not chunk:
-                    break
-                *lines, self._partial = (self._partial + chunk).split(b"\n")
                 for line in lines:
                     self._take(json.loads(line))
 

@@ -13,10 +13,8 @@ A warm engine forks guardians, which say and do the same; only their leader beco
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import resource
 import select
 import signal
 import sys
@@ -25,8 +23,10 @@ import time
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from mixvllm.server.leader import LIBC, execute, start_leader
 from mixvllm.server.leftovers import remove_folder, remove_shared_memory, shared_memory_of
-from mixvllm.server.processes import Killer, ProcessId, ProcessTree, identify, send_signal
+from mixvllm.server.lines import Lines
+from mixvllm.server.processes import Killer, ProcessTree, identify, is_resource_tracker, send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,11 +55,9 @@ if TYPE_CHECKING:
         limits: dict[str, float]
 
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TICK_S = 0.05
 _LOOK_S = 0.25  # looking at all processes of a machine takes a few milliseconds
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Guardian:
@@ -84,10 +82,10 @@ class Guardian:
         self._status: int | None = None
         self._shared_memory: set[str] = set()
         self._wakeup = _wake_on_signals(self._note_signal)
-        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         own = identify(os.getpid())
         os.mkdir(task["tmp_dir"], 0o700)
-        self._leader = _start_leader(task, run)
+        self._leader = start_leader(task, run)
         self._tree = ProcessTree(self._leader, guardian=own)
         self._tell(leader=list(self._leader))
 
@@ -129,7 +127,7 @@ class Guardian:
         """
         engine_seen = time.monotonic()
         while self._status is None and not self._is_forced and (now := time.monotonic()) < deadline:
-            if any(process != self._leader and not _is_tracker(process) for process in self._tree.refresh()):
+            if any(process != self._leader and not is_resource_tracker(process) for process in self._tree.refresh()):
                 engine_seen = now
             elif now - engine_seen > self._task["limits"]["alone_s"]:
                 return
@@ -216,31 +214,6 @@ class Guardian:
         LogScrubber(Path(self._task["log"]), self._task["secrets"]).scrub(until_end=True)
 
 
-def _is_tracker(process: ProcessId) -> bool:
-    """Whether it is a helper that Python's multiprocessing keeps as long as the leader lives."""
-    try:
-        with open(f"/proc/{process.pid}/cmdline", "rb") as file:
-            return b"multiprocessing.resource_tracker" in file.read()
-    except OSError:
-        return True  # it has ended
-
-
-class Lines:
-    """Reads lines from a descriptor as they come."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self._partial = b""
-
-    def read(self) -> list[bytes] | None:
-        """Return the lines that are whole after one read, which may wait; None at the end."""
-        chunk = os.read(self.descriptor, 1 << 16)
-        if not chunk:
-            return None
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        return lines
-
-
 def _wake_on_signals(note: Any) -> int:
     """Have `note` called with each signal that matters; return a descriptor that is readable after one."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -250,60 +223,6 @@ def _wake_on_signals(note: Any) -> int:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     return reader
-
-
-def _start_leader(task: Task, run: Callable[[Task], None]) -> ProcessId:
-    """Start the server's first process in a session of its own, its output in a file.
-
-    A file, since a pipe that nobody reads would block vLLM, and would break when its reader dies.
-    """
-    guardian = os.getpid()
-    log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    # A signal to the leader that comes before its exec would meet the guardian's handler, and be lost.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _become_leader(guardian, null, log, mask)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, this process is a copy that must end here
-            _give_up(task, error)
-        run(task)
-        os._exit(127)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    os.close(log)
-    os.close(null)
-    return identify(pid) or ProcessId(pid, 0)
-
-
-def _become_leader(guardian: int, null: int, log: int, mask: set[int]) -> None:
-    os.setsid()
-    for target, source in ((0, null), (1, log), (2, log)):
-        os.dup2(source, target)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
-    # By SIGUSR2 Slurm announces the end of a job; vLLM would die of it.
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core holds the keys
-    # SIGINT ends vLLM with its engine in every state; SIGKILL would leave the engine.
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if os.getppid() != guardian:
-        os._exit(127)
-
-
-def execute(task: Task) -> None:
-    """Become the server: a program with its whole environment."""
-    try:
-        os.execvpe(task["argv"][0], task["argv"], task["environment"])
-    except BaseException as error:  # noqa: BLE001 - as above
-        _give_up(task, error)
-
-
-def _give_up(task: Task, error: BaseException) -> None:
-    os.write(2, f"cannot start {task['argv'][0]}: {error}\n".encode())
-    os._exit(127)
 
 
 def main(run: Callable[[Task], None] = execute) -> None:

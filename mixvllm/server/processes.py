@@ -96,7 +96,7 @@ class Killer:
         """Kill those of `processes` whose turn it is."""
         spares = time.monotonic() < self._spares_until
         for process in processes:
-            if not (spares and _is_resource_tracker(process.pid)):
+            if not (spares and is_resource_tracker(process)):
                 send_signal(process, signal.SIGKILL)
 
 
@@ -127,6 +127,15 @@ def is_alive(process: ProcessId) -> bool:
     """Whether exactly `process` runs; one that has ended and was not waited for does not."""
     row = _read(process.pid)
     return row is not None and row.id == process and not row.is_zombie
+
+
+def is_resource_tracker(process: ProcessId) -> bool:
+    """Whether it is a helper that Python's multiprocessing keeps as long as the leader lives, or is gone."""
+    try:
+        with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker" in file.read()
+    except OSError:
+        return True
 
 
 def boot_id() -> str:
@@ -161,14 +170,6 @@ def _read(pid: int) -> _Row | None:
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold blanks and parentheses
     state, parent, session, start_ticks = fields[0], fields[1], fields[3], fields[19]
     return _Row(ProcessId(pid, int(start_ticks)), int(parent), int(session), state in "ZX")
-
-
-def _is_resource_tracker(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"multiprocessing.resource_tracker" in file.read()
-    except OSError:
-        return False
 
 
 def _name(pid: int) -> str:

@@ -21,8 +21,8 @@ from mixvllm.machine.nodes import own_address
 from mixvllm.runs.registry import host_name
 from mixvllm.runtime.caches import ENGINE_CACHES
 from mixvllm.server.guarded import GuardedProcess
-from mixvllm.server.guardian import Lines
 from mixvllm.server.limits import StopLimits
+from mixvllm.server.lines import Lines
 from mixvllm.server.nodes.leader import wrap
 from mixvllm.server.nodes.others import READY, NodeTask, node_environment
 
