@@ -43,11 +43,6 @@ class LogScrubber:
         self._offset = start
         self._postponed: set[tuple[int, int]] = set()
 
-    @property
-    def offset(self) -> int:
-        """The number of bytes, from the beginning, that were looked at."""
-        return self._offset
-
     def scrub(self, *, until_end: bool = False) -> int:
         """Overwrite the secrets in what was added since the last call; return their number. Never raises `OSError`.
 

@@ -17,20 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mixvllm.errors import UntrustedFile
-
-MAX_BYTES = 8 << 20
-"""No record of ours comes near."""
-
-
-def check_folder(path: Path) -> None:
-    """Return where the run folder at `path` is this user's alone to write to.
-
-    Raises:
-        UntrustedFile: it is a link, or no folder, belongs to somebody else, or others can write to it.
-        FileNotFoundError: it is not there.
-    """
-    with _opened_folder(path):
-        pass
+from mixvllm.runs.records import MAX_BYTES
 
 
 def read_record(path: Path) -> dict[str, Any]:

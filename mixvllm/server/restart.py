@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mixvllm.config.schema import ServerConfig
-from mixvllm.errors import ServerFailed
 
 MAX_BACKOFF_S = 300.0
 
@@ -25,11 +24,6 @@ class Failure:
     kind: str
     was_ready: bool
     served_s: float
-
-    @classmethod
-    def of(cls, error: ServerFailed, *, was_ready: bool, served_s: float) -> Failure:
-        """Return what counts of `error`."""
-        return cls(error.kind, was_ready, served_s)
 
 
 class RestartPolicy:

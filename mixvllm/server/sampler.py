@@ -57,15 +57,9 @@ class Sampler:
         self._began = time.monotonic() if began is None else began
         self._gpus = gpus or GpuReader()
         self._processes = ProcessReader()
-        self._latest: EngineMetrics | None = None
         self._before: tuple[float, EngineMetrics] | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-
-    @property
-    def latest(self) -> EngineMetrics | None:
-        """What the server said in the last sample; None before the first one, and where it did not answer."""
-        return self._latest
 
     def start(self) -> None:
         """Take samples from now on."""
@@ -88,7 +82,6 @@ class Sampler:
             try:
                 sample |= self._take()
             except Exception as error:  # noqa: BLE001 - a fault here must not leave the server unwatched
-                self._latest = None
                 sample["error"] = f"{type(error).__name__}: {error}"
             self._write(sample)
 
@@ -114,9 +107,8 @@ class Sampler:
         text = self._client.metrics()
         now = time.monotonic()
         if text is None:
-            self._latest = None
             return {"answers": False}
-        self._latest = metrics = read_metrics(text)
+        metrics = read_metrics(text)
         interval_s, found = None, Rates()
         if self._before is not None:
             interval_s = round(now - self._before[0], 6)

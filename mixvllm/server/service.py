@@ -134,7 +134,7 @@ class Service:
 
     def _next_server(self, error: ServerFailed) -> None:
         """Start another server after `error`, or raise it."""
-        failure = Failure.of(error, was_ready=self.server.is_ready, served_s=self.server.served_s)
+        failure = Failure(error.kind, self.server.is_ready, self.server.served_s)
         is_port_lost = self._is_port_lost(error)
         delay_s = 0.0 if is_port_lost else self._policy.delay_s(failure)
         if delay_s is None:

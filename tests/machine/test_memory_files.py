@@ -17,12 +17,12 @@ def write(folder: Path, **files: Any) -> None:
 
 
 def test_the_index_tells_the_size(tmp_path: Path) -> None:
-    index = {"metadata": {"total_size": 80, "total_parameters": 40}, "weight_map": {"a": "model-1.safetensors"}}
+    index = {"metadata": {"total_size": 80}, "weight_map": {"a": "model-1.safetensors"}}
     write(tmp_path, config={"model_type": "llama"}, model__safetensors__index=index)
 
     files = read_model_files(tmp_path)
 
-    assert files == ModelFiles({"model_type": "llama"}, 80, 40, {"a": "model-1.safetensors"})
+    assert files == ModelFiles({"model_type": "llama"}, 80)
 
 
 def test_without_an_index_the_only_file_tells_it(tmp_path: Path) -> None:

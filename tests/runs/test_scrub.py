@@ -130,7 +130,7 @@ def test_a_flood_is_caught_up_with_in_later_calls(log: Path) -> None:
 
     found = [scrubber.scrub() for _ in range(4)]
 
-    assert (found, scrubber.offset) == ([0, 0, 1, 0], log.stat().st_size)
+    assert found == [0, 0, 1, 0]
 
 
 def test_the_last_call_reads_everything(log: Path) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from mixvllm.errors import UntrustedFile
+from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
-from mixvllm.runs.trust import MAX_BYTES, check_folder, read_record
+from mixvllm.runs.records import MAX_BYTES
+from mixvllm.runs.trust import read_record
 
 NOBODY = 65534
 
@@ -55,7 +57,8 @@ def test_a_folder_that_we_make_is_ours_whatever_the_umask(tmp_path: Path) -> Non
     finally:
         os.umask(before)
 
-    check_folder(made.path)
+    write_json(made.status, {"state": "ready"})
+    assert read_record(made.status) == {"state": "ready"}
 
 
 @pytest.mark.parametrize(("mode", "who"), [(0o620, "its group"), (0o602, "everybody"), (0o666, "everybody")])
@@ -69,11 +72,10 @@ def test_a_record_that_others_can_write_is_refused(record: Path, mode: int, who:
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
-@pytest.mark.parametrize("read", [read_record, lambda record: check_folder(record.parent)])
-def test_a_folder_that_others_can_write_to_is_refused(record: Path, mode: int, read: Callable[[Path], object]) -> None:
+def test_a_folder_that_others_can_write_to_is_refused(record: Path, mode: int) -> None:
     record.parent.chmod(mode)
 
-    assert f"{record.parent} can be written by" in refusal(lambda: read(record))
+    assert f"{record.parent} can be written by" in refusal(lambda: read_record(record))
 
 
 def test_a_record_that_others_can_only_read_counts(record: Path) -> None:
@@ -92,8 +94,7 @@ def test_a_record_of_somebody_else_is_refused(record: Path) -> None:
 def test_a_folder_of_somebody_else_is_refused_with_all_that_is_in_it(record: Path) -> None:
     give_away(record.parent)
 
-    for read in (lambda: read_record(record), lambda: check_folder(record.parent)):
-        assert f"{record.parent} belongs to nobody, not to you" in refusal(read)
+    assert f"{record.parent} belongs to nobody, not to you" in refusal(lambda: read_record(record))
 
 
 def test_a_link_in_the_place_of_a_record_is_refused(record: Path, tmp_path: Path) -> None:
@@ -107,8 +108,7 @@ def test_a_link_in_the_place_of_a_folder_is_refused(record: Path, tmp_path: Path
     link = tmp_path / "link"
     link.symlink_to(record.parent)
 
-    for read in (lambda: read_record(link / record.name), lambda: check_folder(link)):
-        assert f"{link} is a link to {record.parent}" in refusal(read)
+    assert f"{link} is a link to {record.parent}" in refusal(lambda: read_record(link / record.name))
 
 
 def test_a_folder_below_a_link_counts(record: Path, tmp_path: Path) -> None:
@@ -159,10 +159,10 @@ def test_a_folder_in_the_place_of_a_record_is_refused(record: Path) -> None:
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused(record: Path) -> None:
-    assert f"{record} is no folder" in refusal(lambda: check_folder(record))
+    assert f"{record} is no folder" in refusal(lambda: read_record(record / "status.json"))
 
 
 def test_what_is_not_there_is_told_apart(folder: Path) -> None:
-    for read in (lambda: read_record(folder / "none.json"), lambda: check_folder(folder / "none")):
+    for record in (folder / "none.json", folder / "none" / "status.json"):
         with pytest.raises(FileNotFoundError, match="none"):
-            read()
+            read_record(record)

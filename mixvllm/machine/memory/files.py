@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,10 @@ class ModelFiles:
     Args:
         config: `config.json`.
         total_size: bytes of all weights as they are stored; None = not known.
-        total_parameters: as the index states; None = it does not.
-        weight_map: file of each weight, by the weight's name; empty without an index.
     """
 
     config: Mapping[str, Any]
     total_size: int | None = None
-    total_parameters: int | None = None
-    weight_map: Mapping[str, str] = field(default_factory=dict)
 
     def with_overrides(self, hf_overrides: Mapping[str, Any] | None) -> ModelFiles:
         """Return these files with the values of `inference.hf_overrides` in the config."""
@@ -42,14 +38,8 @@ def read_model_files(directory: Path) -> ModelFiles:
     """
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     config.update(_separate_quantization(directory, config))
-    index = _read_if_there(directory / _INDEX)
-    metadata = index.get("metadata", {})
-    return ModelFiles(
-        config=config,
-        total_size=metadata.get("total_size") or _size_if_there(directory / _ONLY_FILE),
-        total_parameters=metadata.get("total_parameters"),
-        weight_map=index.get("weight_map", {}),
-    )
+    stated = _read_if_there(directory / _INDEX).get("metadata", {}).get("total_size")
+    return ModelFiles(config, stated or _size_if_there(directory / _ONLY_FILE))
 
 
 def _separate_quantization(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:

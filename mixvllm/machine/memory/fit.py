@@ -41,7 +41,6 @@ class Fit:
         verdict: whether the server can start, as far as this arithmetic tells.
         reason: why not; empty where it fits.
         changes: each mends it alone; empty where it fits, and where no single one does.
-        weights_basis: what `weights_bytes` rests on.
         reserve_bytes: assumed working memory, see `plan.reserve_bytes`.
         kv_cache_bytes: room for the KV cache; 0 = none.
         num_kv_tokens: tokens of sequences of `max_model_len` that fit, as vLLM logs them.
@@ -54,7 +53,6 @@ class Fit:
     reason: str = ""
     changes: tuple[Change, ...] = ()
     weights_bytes: int | None = None
-    weights_basis: str = ""
     reserve_bytes: int | None = None
     kv_cache_bytes: int | None = None
     num_kv_tokens: int | None = None
@@ -76,7 +74,7 @@ def estimate_fit(files: ModelFiles, inference: InferenceConfig, gpu: GpuMemory) 
     plan = make_plan(files, inference, gpu)
     if isinstance(plan, Unknown):
         weights = estimate_weights(files.with_overrides(inference.hf_overrides), inference)
-        return Fit("unknown", plan.reason, weights_bytes=weights.num_bytes, weights_basis=weights.basis)
+        return Fit("unknown", plan.reason, weights_bytes=weights.num_bytes)
     verdict, reason = _judge(plan)
     changes = () if verdict == "fits" else tuple(_changes(files, plan))
     return replace(_describe(plan), verdict=verdict, reason=reason, changes=changes)
@@ -88,7 +86,6 @@ def _describe(plan: Plan) -> Fit:
     return Fit(
         "unknown",
         weights_bytes=plan.weights.num_bytes,
-        weights_basis=plan.weights.basis,
         reserve_bytes=plan.reserve,
         kv_cache_bytes=max(0, min(plan.room)),
         num_kv_tokens=plan.layout.num_tokens(plan.num_blocks, max_model_len) if max_model_len else 0,
