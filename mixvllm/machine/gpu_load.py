@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixvllm.machine import GIB
+from mixvllm.machine.gpu_driver import ask_each_gpu
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,7 @@ def used_by(gpus: Collection[GpuLoad], pids: Collection[int]) -> tuple[GpuLoad, 
 
 def ask_driver() -> tuple[GpuLoad, ...]:
     """Return all GPUs of this machine; none where there is no driver. May take for ever where it is in trouble."""
-    import pynvml  # noqa: PLC0415 - a machine without GPUs does not need it
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_ask_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+    return tuple(ask_each_gpu(_ask_gpu) or ())
 
 
 class GpuReader:
@@ -98,9 +87,7 @@ class GpuReader:
         self._answer = self._ask()
 
 
-def _ask_gpu(pynvml: Any, index: int) -> GpuLoad:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-
+def _ask_gpu(pynvml: Any, index: int, handle: Any) -> GpuLoad:
     def ask(name: str, *arguments: Any) -> Any:
         with suppress(pynvml.NVMLError):
             return getattr(pynvml, name)(handle, *arguments)

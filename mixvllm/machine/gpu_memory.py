@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mixvllm.machine import GIB
+from mixvllm.machine.gpu_driver import ask_each_gpu
 
 _SLACK_GIB = 0.3  # the driver's own use moves by this much
 
@@ -25,18 +27,7 @@ class GpuUse:
 
 def gpu_use() -> dict[int, GpuUse]:
     """Return the use of each GPU by its index; empty where there is no driver to ask."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return {}
-    try:
-        return {index: _ask(index) for index in range(pynvml.nvmlDeviceGetCount())}
-    except pynvml.NVMLError:
-        return {}
-    finally:
-        pynvml.nvmlShutdown()
+    return dict(enumerate(ask_each_gpu(_ask_gpu) or ()))
 
 
 def not_given_back(before: Mapping[int, GpuUse], now: Mapping[int, GpuUse]) -> dict[int, float]:
@@ -49,9 +40,6 @@ def not_given_back(before: Mapping[int, GpuUse], now: Mapping[int, GpuUse]) -> d
     return {index: round(gib, 1) for index, gib in more.items() if gib > _SLACK_GIB}
 
 
-def _ask(index: int) -> GpuUse:
-    import pynvml
-
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _ask_gpu(pynvml: Any, _index: int, handle: Any) -> GpuUse:
     held = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
     return GpuUse(pynvml.nvmlDeviceGetMemoryInfo(handle).used / GIB, len(held))

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mixvllm.machine import GIB
+from mixvllm.machine.gpu_driver import ask_each_gpu
 
 DEFAULT_UTILIZATION = 0.92
 """Fraction of a GPU that vLLM 0.32 takes where `gpu_memory_utilization` says nothing (`CacheConfig`)."""
@@ -84,24 +86,11 @@ class GpuInfo:
 
 def get_gpu_info() -> GpuInfo:
     """Return the GPUs of this machine; an empty `GpuInfo` where there is none. Never raises for want of a GPU."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return _ask_torch(sys.executable)
-    try:
-        return GpuInfo(tuple(_ask_driver(index) for index in range(pynvml.nvmlDeviceGetCount())))
-    except pynvml.NVMLError:
-        return GpuInfo()
-    finally:
-        pynvml.nvmlShutdown()
+    gpus = ask_each_gpu(_ask_gpu)
+    return _ask_torch(sys.executable) if gpus is None else GpuInfo(tuple(gpus))
 
 
-def _ask_driver(index: int) -> Gpu:
-    import pynvml
-
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _ask_gpu(pynvml: Any, index: int, handle: Any) -> Gpu:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return Gpu(
         id=index,
@@ -110,13 +99,12 @@ def _ask_driver(index: int) -> Gpu:
         free_memory_gib=_gib(memory.free),
         compute_capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
         uuid=pynvml.nvmlDeviceGetUUID(handle),
-        processes=tuple(_ask_processes(handle)),
+        processes=tuple(_ask_processes(pynvml, handle)),
     )
 
 
-def _ask_processes(handle: object) -> Iterator[GpuProcess]:
+def _ask_processes(pynvml: Any, handle: Any) -> Iterator[GpuProcess]:
     import psutil
-    import pynvml
 
     for held in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
         memory_gib = _gib(held.usedGpuMemory or 0)
