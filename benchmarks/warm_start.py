@@ -22,7 +22,8 @@ from mixvllm import InferenceConfig, ModelConfig, ServeConfig, ServerConfig
 from mixvllm.demo import ensure_demo_model
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.start import Deployment, environment_of, launch, take_address
-from mixvllm.server.warm.engines import WarmEngine, WarmEngines
+from mixvllm.server.warm.engines import WarmEngines
+from mixvllm.server.warm.interpreter import WarmEngine
 from mixvllm.vllm.installation import find_installation
 from tests.ports import find_port
 

@@ -15,7 +15,7 @@ from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.restart import Failure, RestartPolicy
 from mixvllm.server.server import Server, never
 from mixvllm.server.start import Deployment, launch
-from mixvllm.server.warm.engines import WarmEngine
+from mixvllm.server.warm.interpreter import WarmEngine
 
 PORT_IN_USE = "port-in-use"
 """Id of the diagnosis that the port was taken while the server was loading."""

@@ -34,7 +34,8 @@ from mixvllm.server.nodes import has_parts, leading_argv
 from mixvllm.server.orphans import end_orphans, find_orphans
 from mixvllm.server.processes import boot_id, identify
 from mixvllm.server.server import Place, Server
-from mixvllm.server.warm.engines import WarmEngine, warm_key
+from mixvllm.server.warm.interpreter import WarmEngine
+from mixvllm.server.warm.shared import warm_key
 from mixvllm.vllm.environment import API_KEY_VARIABLE
 from mixvllm.vllm.installation import Installation, installation_of
 

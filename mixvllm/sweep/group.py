@@ -19,7 +19,8 @@ from mixvllm.runs.journal import Event, Journal
 from mixvllm.server.service import Service
 from mixvllm.server.signals import StopSignals
 from mixvllm.server.start import Deployment, environment_of, prepare, run_facts, take_address
-from mixvllm.server.warm.engines import WarmEngine, WarmEngines
+from mixvllm.server.warm.engines import WarmEngines
+from mixvllm.server.warm.interpreter import WarmEngine
 from mixvllm.sweep.meter import Meter
 from mixvllm.sweep.point import Point, load_point
 from mixvllm.sweep.repeat_record import record_of, write_repeat

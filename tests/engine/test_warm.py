@@ -16,7 +16,7 @@ from mixvllm.errors import ServerDied
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.processes import identify, is_alive
 from mixvllm.server.warm import engine
-from mixvllm.server.warm.engines import MAY_DIFFER
+from mixvllm.server.warm.shared import MAY_DIFFER
 from mixvllm.vllm.installation import Installation
 from tests.engine.test_serving import STORY, ask
 from tests.engine.warm_servers import ONE_PROCESS, TWO_WORKERS, Start, serving

@@ -11,7 +11,7 @@ import pytest
 
 from mixvllm import InferenceConfig, ModelConfig, ServeConfig, Server, ServerConfig
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
-from mixvllm.server.warm.engines import WarmEngine
+from mixvllm.server.warm.interpreter import WarmEngine
 from tests.ports import find_port
 
 DEADLINE_S = 240.0

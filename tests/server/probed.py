@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mixvllm.server.guarded import GuardedProcess
-from mixvllm.server.warm.engines import WarmEngine
+from mixvllm.server.warm.interpreter import WarmEngine
 from mixvllm.vllm.installation import Installation
 from tests.server.conftest import QUICK
 from tests.written_runs import wait_for

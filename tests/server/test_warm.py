@@ -20,7 +20,8 @@ from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event, Journal
 from mixvllm.server.processes import identify, is_alive, send_signal
 from mixvllm.server.start import Deployment, environment_of, launch, run_facts, take_address
-from mixvllm.server.warm.engines import WarmEngine, WarmEngines
+from mixvllm.server.warm.engines import WarmEngines
+from mixvllm.server.warm.interpreter import WarmEngine
 from mixvllm.vllm.installation import find_installation
 from tests.fakes.interpreter import make_interpreter
 from tests.faults.nothing_left import Witness, assert_nothing_left

@@ -15,7 +15,8 @@ import pytest
 from mixvllm.errors import Interrupted
 from mixvllm.machine.folders import private_tmp
 from mixvllm.server.processes import ProcessId, identify, is_alive
-from mixvllm.server.warm.engines import MAY_DIFFER, WarmEngines, warm_key
+from mixvllm.server.warm.engines import WarmEngines
+from mixvllm.server.warm.shared import MAY_DIFFER, warm_key
 from mixvllm.vllm.installation import Installation
 from tests.server.probed import Probed
 from tests.written_runs import wait_for
