@@ -32,8 +32,9 @@ from mixvllm.server.key import ApiKey, resolve_key
 from mixvllm.server.limits import STOP_LIMITS, StartLimit, StopLimits
 from mixvllm.server.nodes import has_parts, leading_argv
 from mixvllm.server.orphans import end_orphans, find_orphans
+from mixvllm.server.place import Place
 from mixvllm.server.processes import boot_id, identify
-from mixvllm.server.server import Place, Server
+from mixvllm.server.server import Server
 from mixvllm.server.warm.interpreter import WarmEngine
 from mixvllm.server.warm.shared import warm_key
 from mixvllm.vllm.environment import API_KEY_VARIABLE
