@@ -47,7 +47,7 @@ class Composed:
         except ConfigError as error:
             with hydra_session(self.config_dirs) as loader:
                 checked = check_overrides(self.overrides, groups(loader))
-                raise ConfigError(_with_origins(list(error.faults), checked, loader)) from error
+                raise ConfigError(with_origins(list(error.faults), checked, loader)) from error
 
 
 def compose(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> ExperimentConfig:
@@ -65,19 +65,16 @@ def compose(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] 
 
 def load_experiment(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> Composed:
     """Return what `overrides` compose to; see `compose`."""
-    missing = [str(folder) for folder in config_dirs if not Path(folder).is_dir()]
-    if missing:
-        raise ConfigError(Fault("--config-dir", "no such folder", folder) for folder in missing)
     with hydra_session(config_dirs) as loader:
         checked = check_overrides(overrides, groups(loader))
-        composed = _composed(checked, loader)
-        config, faults = _validated(composed)
+        composed = compose_checked(checked, loader)
+        config, faults = validate_tree(composed)
         if config is None or checked.faults:
-            raise ConfigError([*checked.faults, *_with_origins(faults, checked, loader)])
+            raise ConfigError([*checked.faults, *with_origins(faults, checked, loader)])
     return Composed(config, tuple(overrides), tuple(config_dirs))
 
 
-def _composed(checked: CheckedOverrides, loader: ConfigLoader) -> DictConfig:
+def compose_checked(checked: CheckedOverrides, loader: ConfigLoader) -> DictConfig:
     """Return what Hydra composes, which fails on files that are broken or name each other wrongly."""
     try:
         return compose_tree(checked.accepted, loader)
@@ -89,7 +86,7 @@ def _composed(checked: CheckedOverrides, loader: ConfigLoader) -> DictConfig:
         raise ConfigError([*checked.faults, _composition_fault(error, checked, loader)]) from error
 
 
-def _validated(composed: DictConfig) -> tuple[ExperimentConfig | None, list[Fault]]:
+def validate_tree(composed: DictConfig) -> tuple[ExperimentConfig | None, list[Fault]]:
     """Return the configuration, or None and the faults in its values."""
     faults = _blanked(composed, _unresolvable(composed)) + _blanked(composed, _missing(composed))
     values: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
@@ -116,25 +113,30 @@ def _missing(composed: DictConfig) -> Iterator[Fault]:
 
 def _unresolvable(composed: DictConfig) -> Iterator[Fault]:
     """Yield a fault for each interpolation that does not resolve."""
-    for path, text in _interpolations(OmegaConf.to_container(composed, resolve=False), ""):
+    for path, text in leaves(OmegaConf.to_container(composed, resolve=False)):
+        if not isinstance(text, str) or "${" not in text:
+            continue
         try:
             OmegaConf.select(composed, path, throw_on_resolution_failure=True)
         except OmegaConfBaseException as error:
             yield Fault(path, f"cannot be resolved: {_first_line(error)}", text)
 
 
-def _interpolations(node: Any, path: str) -> Iterator[tuple[str, str]]:
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value below `node`, which has the dotted `path`, that is neither mapping nor list, by its own path."""
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _interpolations(value, f"{path}.{key}" if path else str(key))
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _interpolations(value, f"{path}.{index}")
-    elif isinstance(node, str) and "${" in node:
+            yield from leaves(value, f"{path}.{index}")
+    else:
         yield path, node
 
 
-def _with_origins(faults: Sequence[Fault], checked: CheckedOverrides, loader: ConfigLoader) -> list[Fault]:
+def with_origins(faults: Sequence[Fault], checked: CheckedOverrides, loader: ConfigLoader) -> list[Fault]:
+    """Return `faults`, each with where its value came from."""
+
     def origin(path: str) -> str | None:
         section, _, name = path.partition(".")
         return origin_of(path, checked, loader) or origin_of(f"{section}.extra_args.{name}", checked, loader)

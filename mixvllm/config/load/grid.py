@@ -6,7 +6,6 @@ Hydra's own basic sweeper is the model: the same points, with the same overrides
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, product
@@ -27,9 +26,6 @@ MAX_POINTS = 100_000
 
 _ONE_FOR_ALL = ("output_dir", "detach", "submit", "dry_run", "preflight", "workload.repeats")
 """Keys that say how all points are started, written and repeated."""
-
-
-_INTERPOLATION = re.compile(r"\$\{[^'\\]+\}")
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ def read_grid(
 
 def _choices(typed: str, parser: OverridesParser, groups: Mapping[str, list[str]]) -> tuple[str, tuple[Choice, ...]]:
     """Return the key of the override as Hydra's sweeper has it, and its choices."""
-    typed, override = _parsed(typed, parser, groups)
+    override = _parsed(typed, parser, groups)
     name = override.get_key_element()
     if not override.is_sweep_override():
         text = typed if override.is_delete() else f"{name}={override.get_value_element_as_str()}"
@@ -175,17 +171,15 @@ def _choices(typed: str, parser: OverridesParser, groups: Mapping[str, list[str]
     return name, tuple(_choice(text, text, parser, groups) for text in texts)
 
 
-def _parsed(typed: str, parser: OverridesParser, groups: Mapping[str, list[str]]) -> tuple[str, Override]:
-    """Return what was typed as Hydra reads it; prose, and one interpolation in another, with the quotes they lack."""
+def _parsed(typed: str, parser: OverridesParser, groups: Mapping[str, list[str]]) -> Override:
+    """Return the override as Hydra reads it; prose, and one interpolation in another, with the quotes they lack."""
     try:
-        return typed, parser.parse_overrides([typed])[0]  # unlike parse_override, this one makes a glob work
+        return parser.parse_overrides([typed])[0]  # unlike parse_override, this one makes a glob work
     except HydraException:
-        key, _, value = typed.partition("=")
-        readable = f"{key}='{value}'" if _INTERPOLATION.fullmatch(value) else typed
-        checked = check_overrides([readable], groups)
+        checked = check_overrides([typed], groups)
         if checked.faults:
             raise ConfigError(checked.faults) from None
-        return readable, parser.parse_override(checked.accepted[0])
+        return parser.parse_override(checked.accepted[0])
 
 
 def _sweep_fault(override: Override, value: str) -> Fault | None:

@@ -14,9 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from mixvllm.config.faults import faults_of
-from mixvllm.config.load.compose import _validated, _with_origins
+from mixvllm.config.load.compose import validate_tree, with_origins
 from mixvllm.config.load.grid import Choice, Grid, read_grid
-from mixvllm.config.load.resolvers import register_resolvers
 from mixvllm.config.load.session import groups, hydra_session
 from mixvllm.config.load.trees import Trees, checked
 from mixvllm.config.schema import ExperimentConfig
@@ -56,12 +55,8 @@ def open_grid(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) 
     """Yield the grid of `overrides`, whose points can be composed while it is open.
 
     Raises:
-        ConfigError: overrides that all points have are wrong, or what `sweep` says of the grid is.
+        ConfigError: what all points have is wrong: a folder, overrides, or what `sweep` says of the grid.
     """
-    missing = [str(folder) for folder in config_dirs if not Path(folder).is_dir()]
-    if missing:
-        raise ConfigError(Fault("--config-dir", "no such folder", folder) for folder in missing)
-    register_resolvers()
     with hydra_session(config_dirs) as loader:
         yield _open(overrides, loader)
 
@@ -149,8 +144,8 @@ class _Composer:
             values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
             return Candidate(choices, labels, ExperimentConfig.model_validate(values), (), values)
         except (OmegaConfBaseException, ValidationError):
-            config, faults = _validated(tree)
+            config, faults = validate_tree(tree)
             return Candidate(choices, labels, config, tuple(faults), values)
 
     def with_origins(self, faults: Sequence[Fault], choices: Sequence[Choice]) -> list[Fault]:
-        return _with_origins(faults, checked(choices), self.loader)
+        return with_origins(faults, checked(choices), self.loader)

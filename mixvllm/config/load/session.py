@@ -14,6 +14,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigSource
 
 from mixvllm.config.load.resolvers import register_resolvers
+from mixvllm.errors import ConfigError, Fault
 
 CONFIG_NAME = "config"
 USER_CONF = "MIXVLLM_CONF"
@@ -29,7 +30,14 @@ def shipped_conf() -> Path:
 
 @contextmanager
 def hydra_session(config_dirs: Sequence[str | Path] = ()) -> Iterator[ConfigLoader]:
-    """Yield Hydra's loader over the shipped groups, with the options of `config_dirs` before them."""
+    """Yield Hydra's loader over the shipped groups, with the options of `config_dirs` before them.
+
+    Raises:
+        ConfigError: one of those folders is not there.
+    """
+    missing = [str(folder) for folder in config_dirs if not Path(folder).is_dir()]
+    if missing:
+        raise ConfigError(Fault("--config-dir", "no such folder", folder) for folder in missing)
     register_resolvers()
     with _user_folders(config_dirs), initialize_config_dir(str(shipped_conf()), job_name="mixvllm", version_base="1.3"):
         yield GlobalHydra.instance().config_loader()

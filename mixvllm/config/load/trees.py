@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mixvllm.config.load.compose import _composed
+from mixvllm.config.load.compose import compose_checked, leaves
 from mixvllm.config.load.grid import Choice
 from mixvllm.config.load.overrides import CheckedOverrides
 from mixvllm.errors import ConfigError, Fault
@@ -42,7 +42,7 @@ class Tree:
             self._resolved: dict[str, Any] | None = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
         except OmegaConfBaseException:
             self._resolved = None
-        self._written = dict(_leaves(OmegaConf.to_container(config, resolve=False), ""))
+        self._written = dict(leaves(OmegaConf.to_container(config, resolve=False)))
         self._missing = {path for path, value in self._written.items() if value == _MISSING}
         self._referring = {path for path, value in self._written.items() if _refers(value)}
 
@@ -122,17 +122,6 @@ def _refers(value: Any) -> bool:
     return "${" in value
 
 
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _leaves(value, f"{path}.{index}")
-    else:
-        yield path, node
-
-
 class Trees:
     """The trees of a session, the most recent ones.
 
@@ -166,7 +155,7 @@ class Trees:
         try:
             self._loader._apply_overrides_to_config(overrides, tree)  # type: ignore[attr-defined]
         except (AttributeError, HydraException, OmegaConfBaseException, ValueError):
-            return _composed(checked(choices), self._loader)
+            return compose_checked(checked(choices), self._loader)
         return tree
 
     def _split(self, choices: Sequence[Choice]) -> tuple[list[Choice], list[Override]]:
@@ -189,7 +178,7 @@ class Trees:
 
     def _compose(self, structural: Sequence[Choice]) -> Tree | tuple[Fault, ...]:
         try:
-            return Tree(_composed(checked(structural), self._loader))
+            return Tree(compose_checked(checked(structural), self._loader))
         except ConfigError as error:
             return error.faults
 

@@ -27,7 +27,7 @@ def workload_faults(generation: GenerationDefaultsConfig, workload: WorkloadConf
 
 
 def _further_options_have_a_reader(workload: WorkloadConfig) -> Iterator[Fault]:
-    if workload.kind not in ("bench", "slo"):
+    if not workload.uses_bench:
         for name, value in workload.extra_args.items():
             words = "unknown key; options of vllm bench serve are for workload=bench"
             yield Fault(f"workload.{name}", f"{words}, and this is workload={workload.kind}", str(value))
