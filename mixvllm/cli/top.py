@@ -29,7 +29,8 @@ from mixvllm.cli.top_lines import (
     state_words,
 )
 from mixvllm.runs.folder import RunFolder
-from mixvllm.runs.snapshot import UNREADABLE, Snapshot, read_snapshot
+from mixvllm.runs.records import UNREADABLE
+from mixvllm.runs.snapshot import Snapshot, read_snapshot
 
 _NUM_SAMPLES = 24  # of which the sparkline shows the newest
 _BLOCK_LINES = 7

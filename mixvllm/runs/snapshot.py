@@ -9,11 +9,8 @@ from typing import Any
 
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import ENDED
-from mixvllm.runs.records import read_json
+from mixvllm.runs.records import UNREADABLE, moment_of, read_json
 from mixvllm.runs.samples import last_samples
-
-UNREADABLE = "unreadable"
-"""The state of a run without a status that can be read."""
 
 _SAMPLED_STATES = ("ready", "hung")
 _USUAL_PERIOD_S = 5.0
@@ -112,7 +109,7 @@ class Snapshot:
 def read_snapshot(folder: RunFolder, num_samples: int = 1, now: datetime | None = None) -> Snapshot:
     """Return the run of `folder` as it is recorded, with its newest samples. Reads little, whatever their number."""
     status = read_json(folder.status) or {}
-    began_at = _moment(status.get("attempt_began_at"))
+    began_at = moment_of(status.get("attempt_began_at"))
     samples = [sample for sample in last_samples(folder, num_samples) if _is_since(began_at, sample)]
     return Snapshot(folder, status, samples, now or datetime.now(UTC))
 
@@ -125,20 +122,10 @@ def number_in(record: Mapping[str, Any], name: str) -> float | None:
 
 def _is_since(began_at: datetime | None, sample: dict[str, Any]) -> bool:
     """Whether `sample` is of the server that began at `began_at`; the file also holds those before it."""
-    taken_at = _moment(sample.get("time"))
+    taken_at = moment_of(sample.get("time"))
     return taken_at is not None and (began_at is None or taken_at >= began_at)
 
 
 def _seconds(text: object, now: datetime) -> float | None:
-    moment = _moment(text)
+    moment = moment_of(text)
     return None if moment is None else max(0.0, (now - moment).total_seconds())
-
-
-def _moment(text: object) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

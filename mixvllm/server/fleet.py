@@ -16,6 +16,7 @@ from mixvllm.errors import UntrustedFile
 from mixvllm.machine.folders import runs_folder
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import ENDED
+from mixvllm.runs.records import UNREADABLE, moment_of
 from mixvllm.runs.registry import find_runs, host_name, resolve_run
 from mixvllm.runs.trust import read_record
 from mixvllm.server.processes import ProcessId, boot_id, is_alive
@@ -28,9 +29,6 @@ DONE = "done"
 
 UNKNOWN = "unknown"
 """The state of what only Slurm could tell of, which does not answer."""
-
-UNREADABLE = "unreadable"
-"""The state of a run whose record tells nothing, or could be somebody else's; nothing is done to it."""
 
 KILLED = "launcher and guardian were killed"
 RESTARTED = "the machine was started anew while it ran"
@@ -106,10 +104,7 @@ class RunState:
 
     def moment(self, name: str) -> datetime | None:
         """Return the time that the record has under `name`, if that is one."""
-        with suppress(ValueError):
-            moment = datetime.fromisoformat(self.text(name) or "")
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return None
+        return moment_of(self.record.get(name))
 
 
 def look_at_all() -> list[RunState]:

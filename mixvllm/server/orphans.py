@@ -17,7 +17,8 @@ from pathlib import Path
 
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import record_end
-from mixvllm.server.fleet import LOST, UNREADABLE, RunState, alone_with, known_processes, look_at
+from mixvllm.runs.records import UNREADABLE
+from mixvllm.server.fleet import LOST, RunState, alone_with, known_processes, look_at
 from mixvllm.server.leftovers import remove_shared_memory, shared_memory_of
 from mixvllm.server.processes import ProcessId, ProcessTree, describe, identify, is_alive, send_signal
 from mixvllm.server.remains import remove_temporary_folder

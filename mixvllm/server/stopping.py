@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from mixvllm.errors import MixvllmError
 from mixvllm.runs.folder import RunFolder
-from mixvllm.server.fleet import LOST, UNREADABLE, RunState, alone_with, known_processes, look_at
+from mixvllm.runs.records import UNREADABLE
+from mixvllm.server.fleet import LOST, RunState, alone_with, known_processes, look_at
 from mixvllm.server.orphans import Orphan, end_orphans, find_orphans
 from mixvllm.server.processes import ProcessId, is_alive, send_signal
 

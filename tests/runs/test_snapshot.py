@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from mixvllm.runs.folder import RunFolder
+from mixvllm.runs.records import UNREADABLE
 from mixvllm.runs.samples import append_sample
-from mixvllm.runs.snapshot import UNREADABLE, Snapshot, read_snapshot
+from mixvllm.runs.snapshot import Snapshot, read_snapshot
 
 NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 

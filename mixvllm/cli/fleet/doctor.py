@@ -16,7 +16,8 @@ from mixvllm.cluster.job_folders import left_job_folders, remove_job_folder
 from mixvllm.machine import GIB
 from mixvllm.machine.gpus import Gpu, get_gpu_info
 from mixvllm.runs.journal import ENDED
-from mixvllm.server.fleet import LOST, UNREADABLE, RunState, known_processes, look_at_all
+from mixvllm.runs.records import UNREADABLE
+from mixvllm.server.fleet import LOST, RunState, known_processes, look_at_all
 from mixvllm.server.orphans import Orphan, end_orphans, find_orphans
 from mixvllm.server.processes import ProcessId, describe
 from mixvllm.server.remains import remove_temporary_folder, stale_temporary_folders

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 from mixvllm.cli.terminal import close_stdout
 from mixvllm.cluster.submitted import SubmittedState
-from mixvllm.server.fleet import DONE, LOST, UNKNOWN, UNREADABLE, RunState
+from mixvllm.runs.records import UNREADABLE
+from mixvllm.server.fleet import DONE, LOST, UNKNOWN, RunState
 
 _STYLES = {
     "ready": "32",

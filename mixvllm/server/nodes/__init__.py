@@ -48,45 +48,11 @@ def leading_argv(
     Raises:
         PreflightFailed: this process has too few nodes, or there is no router.
     """
-    if config.inference.nnodes > 1:
-        return _spanning_argv(command, config, environment)
-    return _routing_argv(command, config, environment, port=port, replicas=replicas, is_cpu=is_cpu)
-
-
-def _spanning_argv(command: ServerCommand, config: ServeConfig, environment: Mapping[str, str]) -> list[str]:
-    num_nodes = config.inference.nnodes
     allocated = num_allocated_nodes(environment)
-    if allocated < num_nodes:
-        has = f"a job on {allocated} is here" if environment.get("SLURM_JOB_ID") else "this is no job of a cluster"
-        words = f"inference.nnodes={num_nodes}: the server takes {num_nodes} nodes, and {has}"
-        raise PreflightFailed(f"{words}\n  next: submit=slurm, or --multirun hydra/launcher=slurm")
-    span = Span(
-        argv=command.argv,
-        num_nodes=num_nodes,
-        num_replicas=config.inference.data_parallel_size,
-        interface=config.server.interface,
-        uses_ray=config.inference.distributed_executor_backend == "ray",
-        wrapper=command.wrapper.record,
-    )
-    return module_argv("mixvllm.server.nodes.spanning", span.text)
-
-
-def _routing_argv(
-    command: ServerCommand,
-    config: ServeConfig,
-    environment: Mapping[str, str],
-    *,
-    port: int,
-    replicas: Path,
-    is_cpu: bool,
-) -> list[str]:
-    if find_spec("vllm_router") is None:
-        words = f"server.replicas={config.server.replicas}: vLLM's router is not installed"
-        raise PreflightFailed(f"{words}\n  next: pip install 'mixvllm[router]'")
-    num_nodes = config.num_nodes_of(num_allocated_nodes(environment))
-    if num_nodes > 1 and config.server.key_source == "none":
-        words = f"server.replicas={config.server.replicas} on {num_nodes} nodes: others can reach the replicas"
-        raise PreflightFailed(f"{words}, so that they need a key\n  next: server.api_key=generate")
+    if config.inference.nnodes > 1:
+        return module_argv("mixvllm.server.nodes.spanning", _span(command, config, environment, allocated).text)
+    num_nodes = config.num_nodes_of(allocated)
+    _check_router(config, num_nodes)
     fleet = Fleet(
         argv=command.argv,
         router=tuple(_router_argv(config, port)),
@@ -99,6 +65,31 @@ def _routing_argv(
         wrapper=command.wrapper.record,
     )
     return module_argv("mixvllm.server.nodes.routing", fleet.text)
+
+
+def _span(command: ServerCommand, config: ServeConfig, environment: Mapping[str, str], allocated: int) -> Span:
+    num_nodes = config.inference.nnodes
+    if allocated < num_nodes:
+        has = f"a job on {allocated} is here" if environment.get("SLURM_JOB_ID") else "this is no job of a cluster"
+        words = f"inference.nnodes={num_nodes}: the server takes {num_nodes} nodes, and {has}"
+        raise PreflightFailed(f"{words}\n  next: submit=slurm, or --multirun hydra/launcher=slurm")
+    return Span(
+        argv=command.argv,
+        num_nodes=num_nodes,
+        num_replicas=config.inference.data_parallel_size,
+        interface=config.server.interface,
+        uses_ray=config.inference.distributed_executor_backend == "ray",
+        wrapper=command.wrapper.record,
+    )
+
+
+def _check_router(config: ServeConfig, num_nodes: int) -> None:
+    if find_spec("vllm_router") is None:
+        words = f"server.replicas={config.server.replicas}: vLLM's router is not installed"
+        raise PreflightFailed(f"{words}\n  next: pip install 'mixvllm[router]'")
+    if num_nodes > 1 and config.server.key_source == "none":
+        words = f"server.replicas={config.server.replicas} on {num_nodes} nodes: others can reach the replicas"
+        raise PreflightFailed(f"{words}, so that they need a key\n  next: server.api_key=generate")
 
 
 def _router_argv(config: ServeConfig, port: int) -> list[str]:
