@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
@@ -114,14 +115,7 @@ class GuardedProcess:
             "tmp_dir": str(tmp_dir),
             "run": str(log.parent),
             "secrets": sorted(known_secrets(environment)),
-            "limits": {
-                "start_up_s": limits.start_up_s,
-                "drain_s": drain_s,
-                "after_drain_s": limits.after_drain_s,
-                "alone_s": limits.alone_s,
-                "leftovers_s": limits.leftovers_s,
-                "kill_s": limits.kill_s,
-            },
+            "limits": {**asdict(limits), "drain_s": drain_s},
         }
         guardian = guard(log)
         _send(guardian, task)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
             tmp_dir: the server's own folder for temporary files; made at the beginning, removed at the end.
             run: the run's folder, for the record where the launcher is gone.
             secrets: what is then taken out of the log.
-            limits: seconds: `start_up_s`, `drain_s`, `after_drain_s`, `alone_s`, `leftovers_s`, `kill_s`.
+            limits: seconds: those of `StopLimits`, and `drain_s`.
         """
 
         argv: list[str]
