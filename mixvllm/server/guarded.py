@@ -24,7 +24,7 @@ from mixvllm.server.lines import Lines
 from mixvllm.server.processes import ProcessId, ProcessTree, identify, is_alive
 
 if TYPE_CHECKING:
-    from mixvllm.server.guardian import Task
+    from mixvllm.server.task import Task
 
 _START_LIMIT_S = 30.0  # a fork and an exec, on the busiest machine
 _TICK_S = 0.05

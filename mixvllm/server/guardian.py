@@ -31,29 +31,9 @@ from mixvllm.server.processes import Killer, ProcessTree, identify, is_resource_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypedDict
+    from typing import Any
 
-    class Task(TypedDict):
-        """What a guardian is to do.
-
-        Args:
-            argv: of the server, program first.
-            environment: the server's, whole.
-            log: the file that the server prints to.
-            tmp_dir: the server's own folder for temporary files; made at the beginning, removed at the end.
-            run: the run's folder, for the record where the launcher is gone.
-            secrets: what is then taken out of the log.
-            limits: seconds: those of `StopLimits`, and `drain_s`.
-        """
-
-        argv: list[str]
-        environment: dict[str, str]
-        log: str
-        tmp_dir: str
-        run: str
-        secrets: list[str]
-        limits: dict[str, float]
-
+    from mixvllm.server.task import Task
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TICK_S = 0.05

@@ -39,7 +39,7 @@ if __name__ == "__main__":
     del sys.path[0]
 
 if TYPE_CHECKING:
-    from mixvllm.server.guardian import Task
+    from mixvllm.server.task import Task
     from mixvllm.server.warm.preload import Preloaded
 
 _OLDEST_PYTHON = (3, 11)

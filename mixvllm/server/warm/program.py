@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mixvllm.server.warm.preload import Preloaded, moved, open_files
 
 if TYPE_CHECKING:
-    from mixvllm.server.guardian import Task
+    from mixvllm.server.task import Task
 
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 
