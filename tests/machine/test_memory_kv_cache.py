@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from mixvllm.machine.memory import CacheLayout, Parallelism, kv_cache_bytes_per_token, plan_kv_cache
+from mixvllm.machine.memory import CacheLayout, Parallelism, Unknown, plan_kv_cache
 from tests.machine.model_configs import model_config
 
 GIB = 1 << 30
@@ -38,9 +40,20 @@ def layout(
     return planned
 
 
+def bytes_per_token(
+    config: dict[str, Any],
+    kv_cache_dtype: str | None = None,
+    dtype: str | None = None,
+    parallelism: Parallelism | None = None,
+) -> int:
+    planned = plan_kv_cache(config, kv_cache_dtype, dtype, parallelism, block_size=1)
+    assert isinstance(planned, CacheLayout), planned
+    return planned.page_bytes * max(map(len, planned.stages))
+
+
 @pytest.mark.parametrize("name", BYTES_PER_TOKEN)
 def test_one_token_takes_what_is_published(name: str) -> None:
-    assert kv_cache_bytes_per_token(model_config(name)).num_bytes == BYTES_PER_TOKEN[name]
+    assert bytes_per_token(model_config(name)) == BYTES_PER_TOKEN[name]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +69,7 @@ def test_one_token_takes_what_is_published(name: str) -> None:
     ],
 )
 def test_gpus_share_heads_and_layers_but_not_latents(name: str, parallelism: Parallelism, num_bytes: int) -> None:
-    assert kv_cache_bytes_per_token(model_config(name), parallelism=parallelism).num_bytes == num_bytes
+    assert bytes_per_token(model_config(name), parallelism=parallelism) == num_bytes
 
 
 @pytest.mark.parametrize(
@@ -72,7 +85,7 @@ def test_gpus_share_heads_and_layers_but_not_latents(name: str, parallelism: Par
     ],
 )
 def test_numbers_have_the_size_of_their_type(kv_cache_dtype: str | None, dtype: str | None, num_bytes: int) -> None:
-    assert kv_cache_bytes_per_token(model_config("llama_3_1_8b"), kv_cache_dtype, dtype).num_bytes == num_bytes
+    assert bytes_per_token(model_config("llama_3_1_8b"), kv_cache_dtype, dtype) == num_bytes
 
 
 @pytest.mark.parametrize(
@@ -86,7 +99,7 @@ def test_numbers_have_the_size_of_their_type(kv_cache_dtype: str | None, dtype: 
 def test_a_checkpoint_can_ask_for_a_smaller_cache(quantization_config: dict[str, object], num_bytes: int) -> None:
     config = {**model_config("llama_3_1_8b"), "quantization_config": quantization_config}
 
-    assert kv_cache_bytes_per_token(config).num_bytes == num_bytes
+    assert bytes_per_token(config) == num_bytes
 
 
 @pytest.mark.parametrize(
@@ -94,9 +107,10 @@ def test_a_checkpoint_can_ask_for_a_smaller_cache(quantization_config: dict[str,
     [("nemotron_3_nano", None, "nemotron_h"), ("llama_3_1_8b", "turboquant_k8v4", "turboquant_k8v4")],
 )
 def test_what_is_not_known_is_said_with_its_reason(name: str, kv_cache_dtype: str | None, reason: str) -> None:
-    estimate = kv_cache_bytes_per_token(model_config(name), kv_cache_dtype)
+    planned = plan_kv_cache(model_config(name), kv_cache_dtype)
 
-    assert (estimate.num_bytes, reason in estimate.basis) == (None, True)
+    assert isinstance(planned, Unknown)
+    assert reason in planned.reason
 
 
 @pytest.mark.parametrize(

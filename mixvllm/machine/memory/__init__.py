@@ -7,7 +7,7 @@ from mixvllm.machine.memory.architecture import Architecture, parse_architecture
 from mixvllm.machine.memory.defaults import Batch, GpuMemory, context_length, default_model_len, resolve_batch
 from mixvllm.machine.memory.files import ModelFiles, read_model_files
 from mixvllm.machine.memory.fit import Change, Fit, Verdict, estimate_fit
-from mixvllm.machine.memory.kv_cache import CacheLayout, kv_cache_bytes_per_token, plan_kv_cache
+from mixvllm.machine.memory.kv_cache import CacheLayout, plan_kv_cache
 from mixvllm.machine.memory.parallel import Parallelism
 from mixvllm.machine.memory.parts import Unknown
 from mixvllm.machine.memory.plan import reserve_bytes
@@ -29,7 +29,6 @@ __all__ = [
     "context_length",
     "default_model_len",
     "estimate_fit",
-    "kv_cache_bytes_per_token",
     "num_parameters",
     "parse_architecture",
     "plan_kv_cache",

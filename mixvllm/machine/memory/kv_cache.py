@@ -16,7 +16,6 @@ from mixvllm.machine.memory.architecture import Architecture, parse_architecture
 from mixvllm.machine.memory.parallel import Parallelism, split_layers
 from mixvllm.machine.memory.parts import Unknown
 from mixvllm.machine.memory.storage import cache_bits
-from mixvllm.machine.memory.weights import Estimate
 
 DEFAULT_BLOCK_SIZE = 16
 """Tokens; `CacheConfig.DEFAULT_BLOCK_SIZE` of vLLM 0.32. Some attention kernels take more, and the CPU 128."""
@@ -104,31 +103,6 @@ class CacheLayout:
         return math.ceil(held / self.block_size) + 1
 
 
-def kv_cache_bytes_per_token(
-    config: Mapping[str, Any],
-    kv_cache_dtype: str | None = None,
-    dtype: str | None = None,
-    parallelism: Parallelism | None = None,
-) -> Estimate:
-    """Return the bytes that one token takes on one GPU while every layer still looks back at it.
-
-    A layer with a window lets go of older tokens: `CacheLayout.sequence_blocks` has that. KV heads are divided by
-    the tensor parallel size down to one per GPU; the latent of MLA is whole on every GPU.
-
-    Args:
-        kv_cache_dtype: `inference.kv_cache_dtype`; None = auto.
-        dtype: `inference.dtype`; None = auto.
-        parallelism: None = one GPU.
-
-    Source: `get_num_kv_heads` in vllm/config/model.py, and `AttentionSpec` and `MLAAttentionSpec` in
-    vllm/v1/kv_cache_interface.py, 0.32.
-    """
-    layout = plan_kv_cache(config, kv_cache_dtype, dtype, parallelism, block_size=1)
-    if isinstance(layout, Unknown):
-        return Estimate((), layout.reason)
-    return Estimate(tuple(layout.page_bytes * len(stage) for stage in layout.stages), "counted from config.json")
-
-
 def plan_kv_cache(
     config: Mapping[str, Any],
     kv_cache_dtype: str | None = None,
@@ -142,7 +116,13 @@ def plan_kv_cache(
 
     Args:
         config: `config.json`.
+        kv_cache_dtype: `inference.kv_cache_dtype`; None = auto.
+        dtype: `inference.dtype`; None = auto.
+        parallelism: None = one GPU.
         max_in_flight_tokens: `max_num_batched_tokens` times the batches in flight.
+
+    Source: `get_num_kv_heads` in vllm/config/model.py, 0.32: KV heads are divided by the tensor parallel size down to
+    one per GPU; the latent of MLA is whole on every GPU.
     """
     parallelism = parallelism or Parallelism()
     architecture, bits = parse_architecture(config), cache_bits(config, kv_cache_dtype, dtype)
