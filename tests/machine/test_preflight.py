@@ -16,6 +16,7 @@ from mixvllm.machine.preflight import Check, run_preflight
 from mixvllm.machine.preflight.devices import check_devices, visible_gpus
 from mixvllm.machine.preflight.engine import check_engine, release_numbers
 from mixvllm.machine.preflight.fit import check_fit
+from mixvllm.machine.preflight.host_memory import check_host_memory
 from mixvllm.machine.preflight.limits import check_limits
 from mixvllm.machine.preflight.nodes import check_nodes
 from mixvllm.machine.preflight.weights import check_weights, has_token
@@ -293,6 +294,33 @@ def test_the_cpu_build_needs_no_gpu() -> None:
     checks = run_preflight(config(), version="0.32.0", is_cpu=True, python="python", environment={})
 
     assert "GPUs" not in verdicts(checks)
+
+
+def _memory_node(folder: Path, number: int, free_gib: float) -> None:
+    """A node of 16 GiB, as the kernel tells of it."""
+    node = folder / f"node{number}"
+    node.mkdir()
+    kib = {"MemTotal": 16 * 2**20, "MemFree": int(free_gib * 2**20) - 2**20, "Inactive(file)": 2**20}
+    (node / "meminfo").write_text("".join(f"Node {number} {name}: {value} kB\n" for name, value in kib.items()))
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "inference", "found"),
+    [
+        ([11.0], {}, {"host memory": "error"}),
+        ([11.0, 15.0], {}, {"host memory": "ok"}),
+        ([11.0], {"gpu_memory_utilization": 0.6}, {"host memory": "ok"}),
+        ([11.0], {"kv_cache_memory_bytes": "1G"}, {}),
+        ([], {}, {}),
+    ],
+)
+def test_a_cache_of_most_of_the_memory_is_refused_where_it_is_not_free(
+    free_gib: list[float], inference: dict[str, Any], found: dict[str, str], tmp_path: Path
+) -> None:
+    for number, free in enumerate(free_gib):
+        _memory_node(tmp_path, number, free)
+
+    assert verdicts(check_host_memory(config(inference=inference), tmp_path)) == found
 
 
 def test_every_finding_that_is_not_ok_names_what_mends_it() -> None:

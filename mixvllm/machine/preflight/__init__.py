@@ -11,6 +11,7 @@ from mixvllm.machine.preflight.advisories import check_advisories
 from mixvllm.machine.preflight.check import Check
 from mixvllm.machine.preflight.devices import check_devices, serving_gpus
 from mixvllm.machine.preflight.engine import check_engine
+from mixvllm.machine.preflight.host_memory import check_host_memory
 from mixvllm.machine.preflight.limits import check_limits
 from mixvllm.machine.preflight.nodes import check_nodes
 from mixvllm.machine.preflight.runtime import check_runtime
@@ -44,7 +45,7 @@ def run_preflight(
         *check_engine(config, version, python),
         *check_advisories(config, version),
         *check_nodes(config, environment),
-        *([] if is_cpu else check_devices(config, info, environment)),
+        *(check_host_memory(config) if is_cpu else check_devices(config, info, environment)),
         *check_weights(config, environment),
         *_check_fit(config, info, environment),
         *check_limits(config, environment),

@@ -78,7 +78,7 @@ def _check_folder(folder: Path) -> Check:
     if not files:
         return error("weights", f"{folder} has no weights", "fetch the model whole, or name another folder")
     size_gib = sum(file.stat().st_size for file in files) / GIB
-    return ok("weights", f"{len(files)} files, {size_gib:.1f} GiB, in {folder}")
+    return ok("weights", f"{len(files)} file{'s' * (len(files) > 1)}, {size_gib:.1f} GiB, in {folder}")
 
 
 def _missing_shards(folder: Path) -> set[str]:
