@@ -59,7 +59,7 @@ CHAT_TEMPLATE = (
 )
 
 VOCAB_SIZE = 640  # 256 bytes, the 6 special tokens, and the words of the page
-MAX_MODEL_LEN = 1024
+MAX_MODEL_LEN = 2048
 NUM_STEPS = 140  # about 80 are enough to recite; the rest makes it sure
 LEARNING_RATE = 4e-3
 NUM_WARMUP_STEPS = 15

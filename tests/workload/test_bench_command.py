@@ -135,6 +135,30 @@ def test_an_option_that_would_not_be_taken_is_refused(extra: dict[str, Any], mes
     assert (len(faults), message in faults[0], "secret" in faults[0]) == (1, True, False)
 
 
+@pytest.mark.parametrize(
+    ("context", "load", "is_refused"),
+    [
+        (1024, {}, True),  # vLLM's own 1024 of the prompt, and 128 of the answer
+        (1152, {}, False),
+        (1024, {"random_input_len": 900, "random_output_len": 64}, False),
+        (1024, {"random_input_len": 900, "random_output_len": 64, "random_prefix_len": 64}, True),
+        (1024, {"dataset_name": "sharegpt", "dataset_path": "/some/file"}, False),
+        (None, {}, False),
+    ],
+)
+def test_a_load_of_which_no_request_fits_is_refused(
+    context: int | None, load: dict[str, Any], is_refused: bool
+) -> None:
+    config = configure(**load)
+    declared = config.model.model_copy(update={"context_length": context})
+    shorter = config.inference.model_copy(update={"max_model_len": context})
+
+    of_model = check_bench_options(config.model_copy(update={"model": declared}), "0.32.0")
+    of_server = check_bench_options(config.model_copy(update={"inference": shorter}), "0.32.0")
+
+    assert [len(of_model), len(of_server)] == [is_refused, is_refused]
+
+
 @pytest.mark.parametrize(("release", "num_faults"), [("0.32.0", 1), ("0.33.0", 0)])
 def test_what_another_release_has_is_left_to_its_own_parser(release: str, num_faults: int) -> None:
     assert len(check_bench_options(configure(extra_args={"a_new_option": 1}), release)) == num_faults

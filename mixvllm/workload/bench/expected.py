@@ -45,6 +45,12 @@ def expected_of(workload: WorkloadConfig, result: Mapping[str, Any]) -> Expected
     return Expected(num_requests, _output(workload), _inputs(workload), _prefix_hit_fraction(workload, num_requests))
 
 
+def least_tokens(workload: WorkloadConfig) -> int | None:
+    """Return how many tokens the shortest request has with its answer; None where that is not known beforehand."""
+    inputs, output = _asked_inputs(workload), _output(workload)
+    return math.ceil(inputs.least + output.least) if inputs and output else None
+
+
 def _num_requests(workload: WorkloadConfig, result: Mapping[str, Any]) -> int:
     asked = workload.num_prompts or _DEFAULT_NUM_PROMPTS
     if _dataset(workload) == "prefix_repetition":  # each prefix has as many prompts as any other
@@ -69,16 +75,21 @@ def _output(workload: WorkloadConfig) -> Tokens | None:
 
 
 def _inputs(workload: WorkloadConfig) -> Tokens | None:
+    asked = _asked_inputs(workload)
+    return _with_slack(asked.least, asked.most) if asked else None
+
+
+def _asked_inputs(workload: WorkloadConfig) -> Tokens | None:
     if (workload.random_batch_size or 1) > 1 or workload.backend not in (None, "openai", "vllm"):
         return None  # a chat template adds its own
     name = _dataset(workload)
     if name == "random":
         own = _spread(workload.input_len or workload.random_input_len or 1024, _range_ratio(workload, "input"))
         shared = workload.random_prefix_len or 0
-        return _with_slack(own.least + shared, own.most + shared)
+        return Tokens(own.least + shared, own.most + shared)
     if name == "prefix_repetition":
         length = (workload.prefix_repetition_prefix_len or 256) + (workload.prefix_repetition_suffix_len or 256)
-        return _with_slack(length, length)
+        return Tokens(length, length)
     return None
 
 

@@ -11,9 +11,11 @@ from mixvllm.config import keys
 from mixvllm.config.faults import show_value
 from mixvllm.config.release import SUPPORTED_RELEASE
 from mixvllm.config.schema import ExperimentConfig
+from mixvllm.config.schema.fields import human_int_value
 from mixvllm.config.schema.workload import BENCH_OPTION, WorkloadConfig
 from mixvllm.errors import Fault
 from mixvllm.vllm.arguments import Release, read_release
+from mixvllm.workload.bench.expected import least_tokens
 
 _SNAPSHOT = Path(__file__).parent / "data" / f"vllm-bench-{SUPPORTED_RELEASE}.json"
 
@@ -52,7 +54,8 @@ def typed_options() -> tuple[str, ...]:
 
 
 def check_bench_options(config: ExperimentConfig, release: str) -> list[Fault]:
-    """Return a fault for every option without a key of its own that `vllm bench serve` would not take.
+    """Return a fault for every option without a key of its own that `vllm bench serve` would not take, and for a load
+    of which no request fits into the model's context.
 
     Of another release than the supported one only what the launcher sets itself is known here; its own parser refuses
     the rest when it is run.
@@ -61,7 +64,7 @@ def check_bench_options(config: ExperimentConfig, release: str) -> list[Fault]:
         config: validated.
         release: version of the vLLM that will run.
     """
-    return list(_faults(config, is_known=release == SUPPORTED_RELEASE))
+    return [*_faults(config, is_known=release == SUPPORTED_RELEASE), *_requests_fit(config)]
 
 
 def _faults(config: ExperimentConfig, *, is_known: bool) -> Iterator[Fault]:
@@ -69,6 +72,18 @@ def _faults(config: ExperimentConfig, *, is_known: bool) -> Iterator[Fault]:
         problem = _problem(name, value, is_known)
         if problem is not None:
             yield Fault(f"workload.{name}", problem, show_value(value) if name != "header" else None)
+
+
+def _requests_fit(config: ExperimentConfig) -> Iterator[Fault]:
+    """vLLM answers a request that is longer than its context with an error, and so all of a load."""
+    length, tokens = config.inference.max_model_len, least_tokens(config.workload)
+    is_number = length not in (None, -1, "auto")
+    declared = None if config.inference.hf_overrides else config.model.context_length
+    context = human_int_value(length) if is_number and length is not None else declared
+    if tokens is not None and context is not None and tokens > context:
+        key = f"inference.max_model_len={length}" if is_number else f"model.context_length={context}"
+        words = f"each request takes {tokens} tokens or more with its answer, and {key} is less: make prompts"
+        yield Fault("workload", f"{words} (workload.random_input_len) or answers (workload.random_output_len) shorter")
 
 
 def _problem(name: str, value: object, is_known: bool) -> str | None:
