@@ -55,4 +55,5 @@ def read_launched(folder: SweepFolder) -> Launched:
     try:
         return Launched(tuple(record["overrides"]), tuple(record["config_dirs"]), record["cwd"])  # type: ignore[index]
     except (TypeError, KeyError):
-        raise ConfigError([Fault("", f"{folder.path} is not the folder of a sweep that was started")]) from None
+        words = f"{folder.path} is not the folder of a sweep that was started; ls outputs/sweeps shows those here"
+        raise ConfigError([Fault("", words)]) from None

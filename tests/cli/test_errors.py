@@ -18,6 +18,7 @@ CASES = {
     "misspelt_key": ["inference.tensor_paralel_size=4"],
     "misspelt_group": ["infernce=cpu"],
     "unknown_option": ["model=llama3"],
+    "model_of_the_hub": ["model=Qwen/Qwen3-8B"],
     "wrong_type": ["inference.max_num_seqs=many"],
     "out_of_range": ["inference.gpu_memory_utilization=1.5"],
     "two_faults": ["inference.dtype=fp8", "server.prot=80"],

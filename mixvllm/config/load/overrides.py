@@ -80,7 +80,8 @@ def _fault(override: Override, text: str, groups: Mapping[str, list[str]]) -> Fa
     if key.startswith("hydra."):
         return None
     if override.is_sweep_override():
-        return Fault(key, "a run takes one value; a value that holds a comma needs quotes", shown, COMMAND_LINE)
+        words = "a run takes one value; --multirun sweeps several, and one that holds a comma needs quotes"
+        return Fault(key, words, shown, COMMAND_LINE)
     if key in groups:
         return _option_fault(override, value, groups[key])
     if override.is_delete() and key in keys.fields():
@@ -112,6 +113,8 @@ def _option_fault(override: Override, value: str, options: list[str]) -> Fault |
     if chosen in options:
         return None
     near = keys.nearest(chosen, options)
+    if override.key_or_group == "model" and "/" in chosen:
+        listed = f"model=default model.name={chosen} serves any weights; mixvllm models lists the options"
     hint = f"did you mean {near}?" if near else listed
     return Fault(override.key_or_group, f"no such option; {hint}", value, COMMAND_LINE)
 
