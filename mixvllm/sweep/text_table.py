@@ -9,7 +9,9 @@ _MIN_WIDTH = 6
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, right: frozenset[int]) -> list[str]:
-    """Return the lines of a table of at most `width` characters; the widest columns are cut where it takes that.
+    """Return the lines of a table of at most `width` characters; where it takes that, the widest columns are cut.
+
+    A column that is aligned to the right holds numbers: its name is cut, they only where nothing else is left.
 
     Args:
         header: names of the columns, shape (n,).
@@ -19,9 +21,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, r
     """
     lines = [header, *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    least = [max((len(row[at]) for row in rows), default=0) if at in right else 0 for at in range(len(header))]
     room = width - len(_GAP) * (len(widths) - 1)
     while sum(widths) > room and max(widths) > _MIN_WIDTH:
-        widths[widths.index(max(widths))] -= 1
+        may_be_cut = [at for at, length in enumerate(least) if widths[at] > max(length, _MIN_WIDTH)]
+        widths[max(may_be_cut or range(len(widths)), key=widths.__getitem__)] -= 1
     return [_GAP.join(_cell(line[at], widths[at], at in right) for at in range(len(widths))).rstrip() for line in lines]
 
 

@@ -17,6 +17,7 @@ from mixvllm.sweep.result_files import column_type, csv_text, write_results
 from mixvllm.sweep.result_lines import measured, table_lines
 from mixvllm.sweep.results import Results, read_results
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.text_table import table
 from tests.sweep.planned import planned_folder, write_repeat
 
 EXPECTED = Path(__file__).parent / "expected"
@@ -242,6 +243,12 @@ def test_there_is_no_best_of_one() -> None:
 @pytest.mark.parametrize("width", [60, 80])
 def test_the_lines_of_the_results_are_as_recorded(folder: SweepFolder, width: int) -> None:
     assert_recorded(f"results_{width}.txt", "\n".join(table_lines(read_results(folder), width)) + "\n")
+
+
+def test_names_of_columns_are_cut_before_numbers() -> None:
+    lines = table(["point", "output_tokens_per_s"], [["0", "10,155 ±3,016"]], 20, right=frozenset([0, 1]))
+
+    assert lines == ["point  output_token…", "    0  10,155 ±3,016"]
 
 
 def test_single_repeats_have_no_winner(tmp_path: Path) -> None:
