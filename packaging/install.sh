@@ -166,4 +166,4 @@ has_browser || install_for_tests "${MIXVLLM_BROWSER:-}" "a browser" chromium
 [[ -e /usr/share/modules/init/bash ]] || install_for_tests "${MIXVLLM_MODULES:-}" "Environment Modules" environment-modules
 
 printf '%s\n' "$engine" >"$stamp"
-say "done; next: make demo"
+say "done"
