@@ -19,7 +19,6 @@ from mixvllm.errors import ConfigError, Fault
 from mixvllm.server.signals import StopSignals
 from mixvllm.sweep.best import searched_objectives
 from mixvllm.sweep.launched import write_launched
-from mixvllm.sweep.plan_lines import counted
 from mixvllm.sweep.result_files import write_results
 from mixvllm.sweep.search.loop import End, Limits, Search
 from mixvllm.sweep.search.report import report_lines
@@ -27,6 +26,7 @@ from mixvllm.sweep.search.space import Space, read_space
 from mixvllm.sweep.search.study import Study, load_optuna, open_study
 from mixvllm.sweep.search.trial_point import Asked, TrialPlanner
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.text_table import counted
 from mixvllm.sweep.workers import Workers, await_earlier
 
 _SEED = 0

@@ -20,6 +20,7 @@ from mixvllm.config.schema.launcher import SlurmLauncherConfig
 from mixvllm.errors import MixvllmError
 from mixvllm.runs.files import write_json, write_text
 from mixvllm.runs.journal import SCHEMA_VERSION
+from mixvllm.sweep.text_table import counted
 
 _OF_A_JOB = ("SLURM", "SRUN_", "PMI", "SUBMITIT_")
 _OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
@@ -141,7 +142,8 @@ def submit_jobs(
     limits = read_limits()
     batches = batches_of(jobs, max(1, limits.max_array_size))
     ids = submit(write_arrays(work, batches, options, name), limits.cluster)
-    say(f"submitted: {len(jobs)} jobs in {len(ids)} arrays: {', '.join(ids)}")
+    counts = f"{counted(len(jobs), 'job')} in {counted(len(ids), 'array')}"
+    say(f"submitted: {counts}, {'id' if len(ids) == 1 else 'ids'} {', '.join(ids)}")
     return [job for job in submitted_jobs(work) if job.array_id in ids]
 
 

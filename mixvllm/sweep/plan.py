@@ -9,6 +9,7 @@ from typing import Any
 from mixvllm.config.schema.sweep import SweepConfig
 from mixvllm.errors import ConfigError, Fault
 from mixvllm.sweep.faults import SharedFault, words_of
+from mixvllm.sweep.text_table import counted
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ class Plan:
             ConfigError: points are not valid, and `sweep.on_invalid` does not say to leave them out; or none is left.
         """
         if self.faults and (self.settings.on_invalid == "refuse" or not self.points):
-            words = f"nothing was started; sweep.on_invalid=skip would start the other {len(self.points):,} points"
+            others = counted(len(self.points), "point")
+            words = f"nothing was started; sweep.on_invalid=skip would start the other {others}"
             rest = [Fault("", words)] if self.points else []
             raise ConfigError([*words_of(self.faults, self.num_candidates), *rest])
         if not self.points:

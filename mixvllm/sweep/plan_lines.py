@@ -6,17 +6,12 @@ from collections.abc import Iterator
 
 from mixvllm.sweep.faults import shown_label, words_of
 from mixvllm.sweep.plan import Group, Plan, PlannedPoint
-from mixvllm.sweep.text_table import short_names, table
+from mixvllm.sweep.text_table import counted, short_names, table
 
 
 def plan_lines(plan: Plan, width: int = 80) -> list[str]:
     """Return what `plan` starts, in which order, and what it leaves out."""
     return [*_summary(plan), *_servers(plan, width), *_left_out(plan)]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 point`, `2,000 points`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _summary(plan: Plan) -> Iterator[str]:

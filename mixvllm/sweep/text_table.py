@@ -8,6 +8,11 @@ _GAP = "  "
 _MIN_WIDTH = 6
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 point`, `2,000 points`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, right: frozenset[int]) -> list[str]:
     """Return the lines of a table of at most `width` characters; where it takes that, the widest columns are cut.
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from mixvllm.sweep.best import Objective
 from mixvllm.sweep.faults import shown_labels
-from mixvllm.sweep.plan_lines import counted
 from mixvllm.sweep.result_lines import table_lines
 from mixvllm.sweep.results import Results, Row
 from mixvllm.sweep.search.space import Space
 from mixvllm.sweep.search.study import Trial
+from mixvllm.sweep.text_table import counted
 
 _MAX_ROWS = 10
 _MAX_REASONS = 5
