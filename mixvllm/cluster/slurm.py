@@ -85,7 +85,8 @@ def run_slurm(
 
 def _refusal(program: str, exit_code: int, words: str) -> MixvllmError:
     told = "\n".join(f"    {line}" for line in words.splitlines())
-    if any(text in words.lower() for text in _NO_ANSWER):
-        what = f"{program} could not reach Slurm; nothing is known of the jobs, which go on"
+    if exit_code < 0 or any(text in words.lower() for text in _NO_ANSWER):
+        why = f"was ended by signal {-exit_code}" if exit_code < 0 else "could not reach Slurm"
+        what = f"{program} {why}; nothing is known of the jobs, which go on"
         return SlurmUnreachable(f"{what}\n{told}\n  next: scontrol ping, and try again")
     return SlurmRefused(f"{program} failed, exit code {exit_code}\n{told}")

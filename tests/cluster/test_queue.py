@@ -134,6 +134,13 @@ def test_a_controller_that_is_down_leaves_the_states_unknown(monkeypatch: pytest
         read_queue(["1"])
 
 
+def test_a_program_that_a_signal_ended_has_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fake("squeue", "kill -PIPE $$", monkeypatch)
+
+    with pytest.raises(SlurmUnreachable, match="squeue was ended by signal 13; nothing is known of the jobs"):
+        read_queue(["1"])
+
+
 def test_a_refusal_has_slurms_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
     _fake("sbatch", "echo 'sbatch: error: invalid partition specified: nowhere' >&2; exit 1", monkeypatch)
 
