@@ -30,7 +30,7 @@ from pathlib import Path
 from benchmarks._kills import EARLY, FAKE, PHASES, REAL, VICTIMS, Aftermath, Kill, Run, TooLate
 from benchmarks._report import describe_machine, progress
 from benchmarks._session import exit_at_sigterm
-from mixvllm.demo import ensure_demo_model
+from mixvllm import demo
 from mixvllm.errors import EngineNotFound
 from mixvllm.machine.folders import cache_folder
 from mixvllm.vllm.installation import find_installation
@@ -51,7 +51,7 @@ def main() -> int:
     seed = secrets.randbelow(2**32) if arguments.seed is None else arguments.seed
     exit_at_sigterm()
     progress(f"chaos: seed {seed}")
-    demo_model = cache_folder() / "demo-model"
+    demo_model = cache_folder() / demo.FOLDER
     num_real = _prepare_real(num_real, demo_model)
     with tempfile.TemporaryDirectory(prefix="mixvllm-chaos-") as name:
         os.environ["MIXVLLM_CACHE"] = f"{name}/cache"  # its runs are no business of other launchers
@@ -184,7 +184,7 @@ def _prepare_real(count: int, demo_model: Path) -> int:
     except EngineNotFound:
         progress("no vLLM is installed here: runs of the fake alone")
         return 0
-    ensure_demo_model(demo_model, installation.python, progress)
+    demo.ensure_demo_model(demo_model, installation.python, progress)
     return count
 
 

@@ -30,8 +30,7 @@ from typing import Any
 
 from benchmarks._report import Pairs, measure_pairs, progress, report
 from benchmarks._session import BenchmarkFailed
-from mixvllm import ExperimentConfig, compose
-from mixvllm.demo import ensure_demo_model
+from mixvllm import ExperimentConfig, compose, demo
 from mixvllm.machine.folders import cache_folder
 from mixvllm.machine.ports import lease_port
 from mixvllm.server.command import server_command
@@ -215,7 +214,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=1, help="how often both are run")
     arguments = parser.parse_args()
     grid = QUICK if arguments.quick else WHOLE
-    ensure_demo_model(cache_folder() / "demo-model", find_installation(None).python, progress)
+    demo.ensure_demo_model(cache_folder() / demo.FOLDER, find_installation(None).python, progress)
     peers, own = measure_pairs(
         arguments.pairs,
         lambda: theirs(grid),

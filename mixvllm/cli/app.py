@@ -42,10 +42,10 @@ def demo_model(
     python: Annotated[str, typer.Option(help="Interpreter that has torch and transformers.")] = sys.executable,
 ) -> None:
     """Make the small model that model=demo serves, on this machine, in seconds."""
-    from mixvllm.demo import ensure_demo_model
+    from mixvllm.demo import FOLDER, ensure_demo_model
     from mixvllm.machine.folders import cache_folder
 
-    target = folder or cache_folder() / "demo-model"
+    target = folder or cache_folder() / FOLDER
 
     def make() -> int:
         ensure_demo_model(target, python, lambda line: typer.echo(line, err=True))

@@ -11,6 +11,8 @@ from pathlib import Path
 from mixvllm.errors import DemoModelFailed
 from mixvllm.runtime.wrapper import Wrapped
 
+FOLDER = "demo-model-2k"
+"""Its folder in the cache; a model made otherwise gets another name, so that an old copy is not taken for it."""
 _TRAIN_SCRIPT = Path(__file__).with_name("train.py")
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 _TRAIN_TIMEOUT_S = 900.0  # training takes about 18 s; this is for machines that are busy with something else

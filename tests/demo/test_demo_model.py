@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mixvllm import compose, demo
 from mixvllm.demo import ensure_demo_model, is_made
 from mixvllm.errors import DemoModelFailed
 
@@ -131,3 +132,12 @@ def test_interrupt_ends_the_training_before_it_is_passed_on(tmp_path: Path) -> N
     pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_the_option_of_that_name_looks_where_the_model_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MIXVLLM_CACHE", str(tmp_path))
+
+    model = compose(["model=demo"]).model
+
+    assert model.name == str(tmp_path / demo.FOLDER)
+    assert f"MAX_MODEL_LEN = {model.context_length}\n" in Path(demo.__file__).with_name("train.py").read_text()
