@@ -163,6 +163,11 @@ def test_the_prefix_cache_finds_no_more_than_the_prompts_share(
     assert (verdict.too_many_prefix_hits(evidence(workload=workload, hits=hits)) is not None) is is_wrong
 
 
+@pytest.mark.parametrize(("reset", "why"), [(Reset.CONFIRMED, "repeat each other"), (Reset.UNAVAILABLE, "not empty")])
+def test_a_cache_that_was_emptied_is_not_said_to_have_been_full(reset: Reset, why: str) -> None:
+    assert why in str(verdict.too_many_prefix_hits(evidence(hits=0.5, reset=reset)))
+
+
 @pytest.mark.parametrize(
     ("cpu", "is_wrong", "num_remarks"),
     [
