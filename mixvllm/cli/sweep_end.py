@@ -16,6 +16,7 @@ from mixvllm.sweep.plan_record import Repeat
 from mixvllm.sweep.result_files import Written
 from mixvllm.sweep.result_lines import table_lines
 from mixvllm.sweep.sweep_folder import SweepFolder
+from mixvllm.sweep.text_table import counted
 
 
 def show_plan(plan: Plan) -> None:
@@ -34,7 +35,8 @@ def remarks(plan: Plan, num_left: int) -> list[str]:
     skipped = [f"left out, not valid: {plan.num_invalid} points; dry_run=true shows why"] if plan.num_invalid else []
     done = [f"{num_repeats - num_left} repeats are done already; {num_left} are left"]
     return [
-        f"{len(plan.points)} points on {plan.num_servers} servers ({plan.num_starts_saved} starts saved)",
+        f"{counted(len(plan.points), 'point')} on {counted(plan.num_servers, 'server')} "
+        f"({counted(plan.num_starts_saved, 'start')} saved)",
         *skipped,
         *(done if num_left < num_repeats else []),
     ]
