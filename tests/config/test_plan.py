@@ -40,11 +40,11 @@ GRIDS = [
     [PROBE, "inference=cpu,default", "inference.max_num_batched_tokens=2K,4096"],
     [PROBE, "inference.max_num_seqs=4,8", "inference.seed=${inference.max_num_seqs}"],
     [PROBE, "model=default", "model.name=a/b,c/d"],
-    [PROBE, "model.name=a/b,c/d", "model.served_model_name=${oc.env:HOME},x"],
+    [PROBE, "model=default", "model.name=a/b,c/d", "model.served_model_name=${oc.env:HOME},x"],
     ["workload=probe,probe", "generation.temperature=0,1.0"],
     [PROBE, "inference.max_num_seqs=4,8", "inference.seed='${add:${inference.max_num_seqs},1}'", "server.env.A=b"],
     [PROBE, "inference.seed=1,'${inference.max_num_seqs}'", "inference.max_num_seqs=4,'${inference.block_size}',8"],
-    [PROBE, "model.name='x-${inference.seed}','${oc.env:HOME}'", "inference.seed=1,2"],
+    [PROBE, "model=default", "model.name='x-${inference.seed}','${oc.env:HOME}'", "inference.seed=1,2"],
     [PROBE, "inference.hf_overrides=null,'${server.env}'", "server.env={A: b}"],
     [PROBE, "workload.prompt='a \\${b}','$c'"],
 ]

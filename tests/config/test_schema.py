@@ -130,6 +130,7 @@ def test_all_faults_are_reported_not_the_first() -> None:
             {"inference": {"max_model_len": "8K", "max_num_batched_tokens": "2K", "enable_chunked_prefill": False}},
             "inference.max_num_batched_tokens",
         ),
+        ({"model": {"name": "some/model", "recipe": "demo"}}, "model.name"),
         ({"model": {"trust_remote_code": True}}, "model.trust_remote_code"),
         ({"model": {"enable_auto_tool_choice": True}}, "model.enable_auto_tool_choice"),
         ({"server": {"host": "0.0.0.0", "api_key": "none"}}, "server.api_key"),

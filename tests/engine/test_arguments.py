@@ -47,7 +47,7 @@ OVERRIDES = [
 
 def configuration(overrides: list[str]) -> ExperimentConfig:
     """Compose `overrides`, of a model whose name does not depend on the machine."""
-    return compose([*overrides, "model.name=some/model"])
+    return compose([*overrides, "model.recipe=null", "model.name=some/model"])
 
 
 def parse(installation: Installation, commands: list[list[str]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def check(model: ModelConfig, inference: InferenceConfig, server: ServerConfig, 
     """Raise `RuleViolations` with every rule that the values of one server break."""
     _raise_if_any(
         chain(
+            _what_is_made_has_a_path(model),
             _heads_are_divisible(model, inference),
             _context_is_declared(model, inference, server),
             _batch_holds_its_sequences(inference),
@@ -55,6 +56,12 @@ def _raise_if_any(faults: Iterable[Fault]) -> None:
     found = tuple(faults)
     if found:
         raise RuleViolations(found)
+
+
+def _what_is_made_has_a_path(model: ModelConfig) -> Iterator[Fault]:
+    if model.recipe is not None and not model.is_local:
+        words = f"names no folder in which model={model.recipe} could be made; model=default serves any weights"
+        yield Fault("model.name", words, model.name)
 
 
 def _heads_are_divisible(model: ModelConfig, inference: InferenceConfig) -> Iterator[Fault]:

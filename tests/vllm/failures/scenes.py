@@ -171,13 +171,15 @@ SCENES: dict[str, Scene] = {
     ),
     # The model.
     "no_path": _scene("model.name=/models/none"),
-    "not_cached": _scene("model.name=harbour/none"),
+    "not_cached": _scene("model.recipe=null", "model.name=harbour/none"),
     "hub_gone": _scene(
-        "model.name=harbour/none", environment={"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+        "model.recipe=null",
+        "model.name=harbour/none",
+        environment={"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"},
     ),
-    "hub_no_repository": _scene("model.name=harbour/none", hub_answer=(401, "RepoNotFound")),
-    "hub_gated": _scene("model.name=harbour/gated", hub_answer=(403, "GatedRepo")),
-    "hub_busy": _scene("model.name=harbour/busy", hub_answer=(429, "")),
+    "hub_no_repository": _scene("model.recipe=null", "model.name=harbour/none", hub_answer=(401, "RepoNotFound")),
+    "hub_gated": _scene("model.recipe=null", "model.name=harbour/gated", hub_answer=(403, "GatedRepo")),
+    "hub_busy": _scene("model.recipe=null", "model.name=harbour/busy", hub_answer=(429, "")),
     "no_config": _scene(model=models.without_config),
     "no_weights": _scene(model=models.without_weights),
     "cut_weights": _scene(model=models.with_cut_weights),
