@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mixvllm.config.schema import ServeConfig
-from mixvllm.errors import ServerFailed, ServerHung, StopIncomplete
+from mixvllm.errors import ServerDied, ServerFailed, ServerHung, StopIncomplete
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Observer
 from mixvllm.server.aftermath import GpuBaseline, what_is_left
@@ -20,6 +21,9 @@ from mixvllm.server.place import Place
 from mixvllm.server.record import ServerRecord
 from mixvllm.server.sampler import Sampler
 from mixvllm.server.watch import Watch
+
+_ENDS_AS_IF_TOLD = frozenset({0, -signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT})
+"""Exit statuses."""
 
 
 def never() -> bool:
@@ -170,7 +174,12 @@ class Server:
             self._failure = error
             raise
 
-    def stop(self, *, is_forced: Callable[[], bool] = never, is_replaced: bool = False) -> None:
+    @property
+    def ended_as_if_told(self) -> bool:
+        """Whether it ended by itself, the way it does when it is told to: with Slurm, all of a job hear of its end."""
+        return isinstance(self._failure, ServerDied) and self.poll() in _ENDS_AS_IF_TOLD
+
+    def stop(self, *, is_forced: Callable[[], bool] = never, is_replaced: bool = False, is_asked: bool = False) -> None:
         """Stop the server and everything it started. May be called again.
 
         The leader alone is told: SIGTERM when it serves, so that requests in flight finish, SIGINT before, where vLLM
@@ -179,6 +188,7 @@ class Server:
         Args:
             is_forced: asked while waiting; True ends the wait and kills at once.
             is_replaced: whether another server follows on the same address, which is then kept.
+            is_asked: whether it has not failed where it ended as if it was told to: it was.
 
         Raises:
             StopIncomplete: a process, the port or memory of a GPU is left; the message names it.
@@ -186,6 +196,8 @@ class Server:
         if self._is_stopped:
             return
         self._is_stopped = True
+        if is_asked and self.ended_as_if_told:
+            self._failure = None
         is_hung = isinstance(self._failure, ServerHung)
         try:
             self._record.withdraw()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from mixvllm.errors import Interrupted, MixvllmError, ServerFailed, ServerForeign
+from mixvllm.errors import Interrupted, MixvllmError, ServerFailed, ServerForeign, WorkloadFailed
 from mixvllm.machine.ports import lease_port
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event, Observer, tell_end
@@ -14,6 +14,7 @@ from mixvllm.server.address import Address
 from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.restart import Failure, RestartPolicy
 from mixvllm.server.server import Server, never
+from mixvllm.server.signals import comes_soon
 from mixvllm.server.start import Deployment, launch
 from mixvllm.server.warm.interpreter import WarmEngine
 
@@ -126,14 +127,25 @@ class Service:
 
     def stop(self, is_forced: Callable[[], bool] = never) -> None:
         """Stop the server and give up the address. May be called again."""
-        self.server.stop(is_forced=is_forced)
+        self.server.stop(is_forced=is_forced, is_asked=self._should_stop())
         self._address.lease.release()
         if self._is_between:
             self._is_between = False
             self._tell("stopped", cause=None, failure=None, url=None, was_killed=False)
 
+    def raise_if_stopped(self, error: MixvllmError) -> None:
+        """Raise where `error` is but a stop, of which the server, or what works with it, heard before this process.
+
+        Raises:
+            Interrupted: it is.
+        """
+        is_of_stop = isinstance(error, WorkloadFailed) or self.server.ended_as_if_told
+        if is_of_stop and comes_soon(self._should_stop):
+            raise Interrupted("stopped; the server heard of it first") from error
+
     def _next_server(self, error: ServerFailed) -> None:
         """Start another server after `error`, or raise it."""
+        self.raise_if_stopped(error)
         failure = Failure(error.kind, self.server.is_ready, self.server.served_s)
         is_port_lost = self._is_port_lost(error)
         delay_s = 0.0 if is_port_lost else self._policy.delay_s(failure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -50,10 +51,7 @@ class StopSignals:
 
     def is_coming(self) -> bool:
         """Whether a stop was asked for, or is in a moment: the same signal may have ended a process beside us."""
-        deadline = time.monotonic() + _BESIDE_S
-        while not self.is_requested() and time.monotonic() < deadline:
-            time.sleep(_TICK_S)
-        return self.is_requested()
+        return comes_soon(self.is_requested)
 
     def is_forced(self) -> bool:
         """Whether it was asked for again."""
@@ -78,3 +76,11 @@ class StopSignals:
             self._is_reload_asked = True
         else:
             self._received.append(number)
+
+
+def comes_soon(is_requested: Callable[[], bool]) -> bool:
+    """Whether a stop was asked for, or is in a moment; see `StopSignals.is_coming`."""
+    deadline = time.monotonic() + _BESIDE_S
+    while not is_requested() and time.monotonic() < deadline:
+        time.sleep(_TICK_S)
+    return is_requested()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from mixvllm.errors import DemoModelFailed, Interrupted, MixvllmError
+from mixvllm.errors import DemoModelFailed, Interrupted, MixvllmError, ServerFailed, WorkloadFailed
 from mixvllm.runs.files import write_json
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import SCHEMA_VERSION, Event, Journal, Observer, tell_end
@@ -119,5 +119,8 @@ def _serve(
         view.show_ready(service.server)
         reloader = Reloader(point, folder, service, signals, view, recompose) if recompose else lambda: None
         return run_workload(point.config, service, signals.is_requested, reloader)
+    except (ServerFailed, WorkloadFailed) as error:
+        service.raise_if_stopped(error)
+        raise
     finally:
         service.stop(signals.is_forced)

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Timer
 
 import pytest
 
+from mixvllm.errors import Interrupted, ServerDied
 from mixvllm.server.stopping import stop_runs
 from tests.faults.launched import LaunchFake
 from tests.faults.nothing_left import assert_nothing_left
 from tests.faults.served import Serve
+from tests.sweep.sweeps import command as run_command
 from tests.written_runs import wait_for
 
 STOP = [sys.executable, "-m", "mixvllm.cli.app", "stop"]
@@ -49,6 +52,47 @@ def test_a_stop_while_the_server_starts_ends_the_start(serve: Serve, phase: str)
         assert type(waiting.exception(timeout=20)).__name__ == "Interrupted"
 
     assert one.end()["state"] == "stopped"
+
+
+@pytest.mark.parametrize("policy", ["never", "on_failure"])
+def test_a_server_that_hears_of_a_stop_first_has_not_failed(serve: Serve, policy: str) -> None:
+    """Slurm tells all processes of a job, one by one."""
+    one = serve({"restart": policy})
+    one.service.wait_ready()
+    one.kill(one.leader, number=signal.SIGTERM)
+    wait_for(lambda: one.service.server.poll() is not None)
+    soon = Timer(0.2, one.wants_stop.append, [True])
+    soon.start()
+
+    with pytest.raises(Interrupted):
+        one.check_until(lambda: False)
+    soon.join()
+
+    assert (one.end()["state"], one.names.count("spawned")) == ("stopped", 1)
+
+
+def test_a_server_that_crashes_before_a_stop_has_failed_all_the_same(serve: Serve) -> None:
+    one = serve({"restart": "never"})
+    one.service.wait_ready()
+    one.kill(one.leader)
+    wait_for(lambda: one.service.server.poll() is not None)
+    one.wants_stop.append(True)
+
+    assert one.fail(ServerDied).cause == one.end()["cause"]
+
+
+@pytest.mark.parametrize(
+    "workload", [["workload=serve"], ["workload=command", run_command("sleep 30")]], ids=["serve", "command"]
+)
+def test_a_launcher_that_is_told_a_moment_after_its_server(launch_fake: LaunchFake, workload: list[str]) -> None:
+    """The workload `serve` looks after the service, the others after the server."""
+    one = launch_fake(*workload)
+    one.wait_ready()
+    one.kill(one.role("leader"), one.launch.process.pid, number=signal.SIGTERM)
+
+    assert one.launch.exit_code() == 143
+    assert assert_nothing_left(one.witness)["state"] == "stopped"
+    assert json.loads(one.folder.result.read_text())["status"] == "interrupted"
 
 
 def test_a_start_waits_for_no_stop_of_another_run(launch_fake: LaunchFake) -> None:

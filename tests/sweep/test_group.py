@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -143,6 +145,23 @@ def test_a_server_that_dies_is_started_once_more_and_the_repeat_is_done_again(
     assert group.verdicts() == ["ok", "ok"]
     assert len(group.runs()) == 2
     assert group.left() == []
+
+
+def test_a_server_that_hears_of_a_stop_first_has_not_failed(make_group: StartGroup) -> None:
+    """Slurm tells all processes of a job, one by one."""
+    group = make_group(command("sleep 20"))
+
+    def stop_it(message: dict[str, Any]) -> None:
+        if message["event"] == "repeat_began":
+            leader = json.loads(group.runs()[0].status.read_text())["leader"]["pid"]
+            Timer(0.2, os.kill, [leader, signal.SIGTERM]).start()
+            Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+
+    group.run(at=stop_it)
+
+    (run,) = group.runs()
+    assert json.loads(run.status.read_text())["state"] == "stopped"
+    assert (group.records(), group.left()) == ([], [])
 
 
 def test_a_point_whose_server_dies_twice_has_failed_and_the_next_point_goes_on(
