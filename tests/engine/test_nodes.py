@@ -23,9 +23,9 @@ _TENSOR_PARALLEL = (
 )
 
 
-def of_title(title: str) -> list[psutil.Process]:
-    """Return the processes of vLLM that have `title` as their command line."""
-    return [process for process in psutil.process_iter() if _title(process) == title]
+def of_title(slurm: Cluster, title: str) -> list[psutil.Process]:
+    """Return the processes of vLLM in jobs of `slurm` that have `title` as their command line."""
+    return [process for process in slurm.processes() if _title(process) == title]
 
 
 def _title(process: psutil.Process) -> str:
@@ -35,9 +35,9 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def kill(launch: Launch, title: str) -> None:
+def kill(slurm: Cluster, title: str) -> None:
     """Kill the one process of the server that has `title`."""
-    (process,) = of_title(title)
+    (process,) = of_title(slurm, title)
     os.kill(process.pid, signal.SIGKILL)
 
 
@@ -50,17 +50,16 @@ def test_tensor_parallel_over_two_nodes_and_the_death_of_each(slurm: Cluster, la
     policy = ("server.restart_backoff_s=0", "server.restart_max_attempts=2")
     launch = launch_demo(*_TENSOR_PARALLEL, *policy, "workload=serve")
     launch.wait_ready()
-    (first,) = of_title("VLLM::Worker_TP0")
-    kill(launch, "VLLM::Worker_TP1")  # on the second node, where nobody answers HTTP
+    (first,) = of_title(slurm, "VLLM::Worker_TP0")
+    kill(slurm, "VLLM::Worker_TP1")  # on the second node, where nobody answers HTTP
 
     launch.wait_for(lambda: events(launch).count("ready") == 2 or launch.process.poll() is not None)
     assert events(launch).count("restarting") == 1, launch.stderr
     assert not first.is_running()
-    kill(launch, "VLLM::EngineCore")  # on the first
+    kill(slurm, "VLLM::EngineCore")  # on the first
 
     assert launch.exit_code() == 1
     assert launch.record("status.json")["state"] == "failed"
-    launch.wait_for(lambda: not [title for title in ("VLLM::Worker_TP0", "VLLM::Worker_TP1") if of_title(title)])
     launch.wait_for(lambda: slurm.left() == [])
 
 

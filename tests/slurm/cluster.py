@@ -127,8 +127,11 @@ class Cluster:
 
     def left(self) -> list[str]:
         """Return the processes of jobs, on any node, for a message."""
-        below = [process for name in self.options.nodes for process in self._processes(name)]
-        return [_describe(process) for process in below if _name(process) not in ("slurmd", "")]
+        return [_describe(process) for process in self.processes() if _name(process) not in ("slurmd", "")]
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all processes of the nodes, those of their jobs among them."""
+        return [process for name in self.options.nodes for process in self._processes(name)]
 
     def kill_node(self, name: str) -> None:
         """Pull the plug of a node, and have Slurm see that at once rather than after `SlurmdTimeout`."""
