@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE
@@ -41,6 +42,9 @@ _SLOW = {
 _ONE_BY_ONE = ("tests/engine/", "tests/slurm/")
 """Folders whose tests run one after the other."""
 _SETTINGS = ("MIXVLLM_", "HYDRA_", "VLLM_", "OMEGACONF_")
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # a busy machine is no fault
 
 
 class FolderScheduling(LoadScopeScheduling):

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixvllm.runs.scrub import CHUNK_BYTES, MAX_BYTES, OVERLAP_BYTES, LogScrubber
@@ -60,7 +60,6 @@ def test_what_looks_like_a_secret_is_overwritten_too(log: Path) -> None:
     assert (found, log.read_text()) == (3, f"hf_{'*' * 34}\nhttps://me:****@host\n'api_key': '********'\n")
 
 
-@settings(deadline=None)  # a busy machine is no fault
 @given(cuts=st.lists(st.integers(0, 200), max_size=8))
 def test_a_secret_is_found_however_it_is_cut_into_writes(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]

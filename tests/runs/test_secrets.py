@@ -9,12 +9,10 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from mixvllm.runs.secrets import MASK, known_secrets, mask
-
-UNTIMED = settings(deadline=None)  # a busy machine is no fault
 
 HF = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH"
 OPENAI = "sk-proj-" + "Ab1" * 16
@@ -98,7 +96,6 @@ PAIRS = st.tuples(st.sampled_from(["tokens", "max_tokens", "key", "hf"]), NUMBER
 ORDINARY = st.lists(st.one_of(WORDS, NUMBERS, HASHES, PATHS, MODELS, PAIRS), max_size=12).map(", ".join)
 
 
-@UNTIMED
 @given(ORDINARY, st.binary(min_size=16, max_size=16).map(bytes.hex))
 def test_an_ordinary_line_of_a_log_is_left(line: str, secret: str) -> None:
     assume(secret not in line)
@@ -121,7 +118,6 @@ WRITERS: list[Callable[[str], str]] = [
 
 
 @pytest.mark.parametrize("write", WRITERS)
-@UNTIMED
 @given(secret=SECRETS)
 @example(secret="p'a\"s\\s/w+r%d&ü")
 def test_a_known_secret_is_masked_in_every_form(write: Callable[[str], str], secret: str) -> None:
@@ -130,7 +126,6 @@ def test_a_known_secret_is_masked_in_every_form(write: Callable[[str], str], sec
     assert re.fullmatch(r"""before ["']?\*\*\*["']? after""", masked)
 
 
-@UNTIMED
 @given(st.text(), st.lists(SECRETS, max_size=3))
 @example("hf_SECRET12" + "a1" * 20, ["SECRET12"])
 def test_a_masked_text_stays_as_it_is(text: str, secrets: list[str]) -> None:
@@ -141,7 +136,6 @@ def test_a_masked_text_stays_as_it_is(text: str, secrets: list[str]) -> None:
     assert (mask(once, secrets), any(secret in once for secret in secrets)) == (once, False)
 
 
-@UNTIMED
 @given(st.dictionaries(st.text(), st.one_of(st.text(), st.lists(SECRETS), st.integers())), SECRETS)
 @example({"api_key": HF, "url": "https://me:pa55@host", "h": "Authorization: Bearer abcdefgh"}, 'a"b\\c12345')
 def test_masked_json_is_json(record: dict[str, object], secret: str) -> None:

@@ -231,7 +231,7 @@ JSON_VALUES = st.recursive(
     ),
     max_leaves=4,
 ).filter(lambda value: "???" not in json.dumps(value))
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @SLOW
