@@ -10,6 +10,7 @@ import pytest
 
 from mixvllm.errors import ConfigError, PortInUse
 from mixvllm.machine.ports import FIRST_PORT_VARIABLE, auto_ports, is_listening, lease_port
+from tests.ports import find_port
 
 HOST = "127.0.0.1"
 
@@ -25,13 +26,8 @@ def port_of(server: socket.socket) -> int:
     return port
 
 
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        return port_of(server)
-
-
 def test_a_free_port_is_leased() -> None:
-    port = free_port()
+    port = find_port()
 
     lease = lease_port(HOST, port)
 
@@ -54,7 +50,7 @@ def test_a_port_that_is_only_bound_is_not_free() -> None:
 
 
 def test_connections_of_an_earlier_server_do_not_hold_a_port() -> None:
-    server = socket.create_server((HOST, 0))
+    server = socket.create_server((HOST, find_port()))
     client = socket.create_connection((HOST, port_of(server)))
     accepted, _ = server.accept()
     port = port_of(server)
@@ -68,7 +64,7 @@ def test_connections_of_an_earlier_server_do_not_hold_a_port() -> None:
 
 
 def test_a_leased_port_is_not_leased_again_until_it_is_released() -> None:
-    port = free_port()
+    port = find_port()
     lease = lease_port(HOST, port)
 
     with pytest.raises(PortInUse, match="another launcher of yours"):
@@ -104,4 +100,4 @@ def test_a_beginning_that_is_no_usable_port_is_told(first: str, monkeypatch: pyt
 
 
 def test_listening_is_seen(listener: socket.socket) -> None:
-    assert (is_listening(port_of(listener)), is_listening(free_port())) == (True, False)
+    assert (is_listening(port_of(listener)), is_listening(find_port())) == (True, False)

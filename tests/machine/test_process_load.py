@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def used(*pids: int) -> tuple[float, float]:
+    """Return the time, and the seconds of CPU that `pids` have used by then."""
+    return time.monotonic(), sum(map(cpu_s, pids))
+
+
 def wait_cpu(pid: int, seconds: float) -> None:
     """Wait until `pid` has used `seconds` of CPU time more."""
     until = cpu_s(pid) + seconds
@@ -64,13 +70,19 @@ def wait_cpu(pid: int, seconds: float) -> None:
 
 
 def test_cpu_is_what_was_used_since_the_look_before(busy: int, quiet: int) -> None:
-    reader = ProcessReader()
+    reader, moments = ProcessReader(), [used(busy, quiet)]
 
     assert reader.read([busy, quiet]).cpu_percent is None
+    moments.append(used(busy, quiet))
     wait_cpu(busy, 0.3)
+    moments.append(used(busy, quiet))
     first = reader.read([busy, quiet]).cpu_percent
+    moments.append(used(busy, quiet))
+
+    times, cpu = zip(*moments, strict=True)  # before and after each look
     assert first is not None
-    assert 0 < first < 130
+    assert 100 * (cpu[2] - cpu[1]) / (times[3] - times[0]) - 0.1 < first
+    assert first < 100 * (cpu[3] - cpu[0]) / (times[2] - times[1]) + 0.1
     assert reader.read([quiet]).cpu_percent == 0
 
 
