@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from mixvllm.machine.gpus import Gpu, GpuProcess
 from mixvllm.runs.folder import RunFolder
 from mixvllm.server.fleet import look_at
 from mixvllm.server.orphans import find_orphans
-from mixvllm.server.processes import ProcessId, is_alive
+from mixvllm.server.processes import ProcessId, is_alive, send_signal
 from tests.written_runs import (
     DEAD,
     SLEEP,
@@ -30,6 +31,7 @@ from tests.written_runs import (
     num_asked,
     role,
     supervised_run,
+    wait_for,
     write_processes,
     write_run,
 )
@@ -44,9 +46,10 @@ def processes() -> Iterator[Processes]:
 
 @pytest.fixture(autouse=True)
 def tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Keep away from the temporary folders of servers that others run on this machine."""
+    """Keep away from the temporary folders of servers and jobs that others run on this machine."""
     with tempfile.TemporaryDirectory(prefix="mx", dir="/tmp") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
         yield private_tmp()
 
 
@@ -119,7 +122,7 @@ def test_now_gives_up_requests_in_flight(processes: Processes, capsys: pytest.Ca
 
     code = stop(["a"], is_forced=True)
 
-    assert (code, num_asked(run), capsys.readouterr().err) == (0, 2, "stopping a\n")
+    assert (code, num_asked(run) > 1, capsys.readouterr().err) == (0, True, "stopping a\n")
 
 
 def test_a_stop_that_takes_too_long_says_what_lives_and_what_next(
@@ -129,6 +132,8 @@ def test_a_stop_that_takes_too_long_says_what_lives_and_what_next(
     write_processes(run, server)
     supervisor = look_at(run).supervisor
     assert supervisor is not None
+    send_signal(supervisor, signal.SIGTERM)
+    wait_for(lambda: look_at(run).state == "draining")
 
     code = stop(["a"], timeout_s=0.2)
 
@@ -241,7 +246,7 @@ def test_doctor_ends_everything_that_is_left(
 
 
 def test_doctor_ends_the_folder_of_a_killed_job(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = Path(tempfile.mkdtemp(prefix=f"mx{os.getuid()}-17-", dir=os.environ["TMPDIR"]))
+    folder = Path(tempfile.mkdtemp(prefix=f"mx{os.getuid()}-17-"))
 
     assert examine() == 1
     assert f"temporary folder {folder}: its job was killed" in capsys.readouterr().out
