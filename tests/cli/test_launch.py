@@ -106,7 +106,9 @@ def test_a_second_signal_kills_at_once(run: Run) -> None:
 
 
 def test_a_server_that_dies_while_it_serves_fails_the_run(run: Run) -> None:
-    one = run("server.restart=never", die_after_ready_s=0.5, exit_code=0)
+    one = run("server.restart=never")
+    one.wait_ready()
+    os.kill(one.record("status.json")["pid"], signal.SIGTERM)
 
     assert one.exit_code() == 1
     assert "error: the server ended by itself during serving: exit status 0" in one.stderr
