@@ -86,7 +86,8 @@ def wheel(built: Path) -> Path:
 
 def test_the_source_distribution_holds_all_that_the_project_says_of_itself(built: Path) -> None:
     folders = (ROOT / name for name in ("docs", "conf", "tests", "benchmarks", "packaging", ".ci"))
-    files = {path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    found = (path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    files = {path for path in found if path.is_file()}
     files |= {ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "launch.py")}
 
     with tarfile.open(next(built.glob("*.tar.gz"))) as packed:
