@@ -6,8 +6,8 @@ import io
 import os
 import pty
 import re
-import select
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -84,10 +84,12 @@ class Terminal:
         fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def text(self) -> str:
-        self.stream.flush()
+        """Return all that was written; nothing can be any more."""
+        self.stream.close()
         data = b""
-        while select.select([self._master], [], [], 0.2)[0]:
-            data += os.read(self._master, 65536)
+        with suppress(OSError):  # how a terminal ends
+            while block := os.read(self._master, 65536):
+                data += block
         return data.decode()
 
     def close(self) -> None:
@@ -140,7 +142,7 @@ def test_on_a_terminal_no_line_is_wider_than_it(terminal: Terminal) -> None:
     assert max(len(line) for line in live) < width
     assert "2/3 points, 1 failed" in drawn
     assert "best 1,234 tokens/s (point 0)" in drawn
-    assert "point 2: repeat 1, 0 s" in drawn
+    assert re.search(r"point 2: repeat 1, \d+ s", drawn)
 
 
 @pytest.mark.parametrize("terminal", [80], indirect=True)
