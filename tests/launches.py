@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Launch:
         self,
         folder: Path,
         arguments: Sequence[str],
-        deadline_s: float = 30.0,
+        deadline_s: float = 120.0,
         output: int | None = None,
         wrapper: Sequence[str] = (),
     ) -> None:
@@ -98,7 +99,8 @@ class Launch:
         self.process.wait()
         for process in self._seen:
             if _is_running(process):
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # its guardian may be quicker
+                    process.kill()
 
 
 def _is_running(process: psutil.Process) -> bool:

@@ -25,7 +25,7 @@ DEAD = ProcessId(2**22 + 1, 1)
 SLEEP = "import time; time.sleep(60)"
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 20) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
     """Return when `condition` is true."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -115,7 +115,7 @@ class Processes:
 
     def wait(self, process: ProcessId) -> None:
         """Wait until a process that was started here has ended."""
-        next(started for started in self._started if started.pid == process.pid).wait(20)
+        next(started for started in self._started if started.pid == process.pid).wait(60)
 
     def end(self) -> None:
         """Kill everything."""

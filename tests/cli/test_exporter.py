@@ -187,7 +187,7 @@ def serve() -> Iterator[Serve]:
 
 def get(exporter: Exporter, path: str, method: str = "GET") -> tuple[int, str, bytes]:
     host, port = exporter.server_address[:2]
-    connection = http.client.HTTPConnection(str(host), int(port), timeout=10)
+    connection = http.client.HTTPConnection(str(host), int(port), timeout=60)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -254,6 +254,6 @@ def test_a_signal_ends_it_with_exit_code_0(number: signal.Signals) -> None:
     announced = process.stderr.readline()
     process.send_signal(number)
 
-    assert (process.wait(30), process.stderr.read()) == (0, "")
+    assert (process.wait(60), process.stderr.read()) == (0, "")
     assert announced.startswith("http://127.0.0.1:")
     process.stderr.close()

@@ -131,7 +131,7 @@ def test_what_comes_is_followed_over_a_new_start_until_the_run_has_ended(follow:
     wait_for(lambda: following.shown == "two\nthree\n")
     write_status(run, state="stopped")
 
-    code = following.process.wait(20)
+    code = following.process.wait(60)
 
     assert (code, following.shown) == (0, "two\nthree\na was stopped\n")
 
@@ -143,7 +143,7 @@ def test_what_is_printed_last_is_shown_though_the_run_has_ended(follow: Follow) 
 
     following = follow()
 
-    assert (following.process.wait(20), following.shown.splitlines()[:2]) == (0, ["the end", "a failed: out of memory"])
+    assert (following.process.wait(60), following.shown.splitlines()[:2]) == (0, ["the end", "a failed: out of memory"])
 
 
 def test_a_log_that_is_not_there_yet_is_waited_for(follow: Follow) -> None:
@@ -168,7 +168,7 @@ def test_following_a_run_that_is_lost_ends(follow: Follow) -> None:
     write_run("a", state="ready", supervisor=role(DEAD), guardian=role(DEAD))
     following = follow()
 
-    assert following.process.wait(20) == 0
+    assert following.process.wait(60) == 0
     assert following.shown.startswith("a is lost: launcher and guardian were killed")
 
 
@@ -179,7 +179,7 @@ def test_ctrl_c_ends_following_with_0(follow: Follow) -> None:
     wait_for(lambda: following.shown == "x\n")
     following.process.send_signal(signal.SIGINT)
 
-    assert (following.process.wait(20), following.shown) == (0, "x\n")
+    assert (following.process.wait(60), following.shown) == (0, "x\n")
 
 
 def test_a_reader_that_goes_away_is_no_fault() -> None:
@@ -193,7 +193,7 @@ def test_a_reader_that_goes_away_is_no_fault() -> None:
     error = process.stderr.read()
     process.stderr.close()
 
-    assert (process.wait(20), error) == (0, b"")
+    assert (process.wait(60), error) == (0, b"")
 
 
 def test_a_run_that_has_printed_nothing_yet_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def test_a_wait_ends_when_the_state_is_there(goal: Goal, state: str) -> None:
     thread = threading.Thread(target=lambda: codes.append(wait_for("last", goal)))
     thread.start()
     write_status(run, state=state, supervisor=own())
-    thread.join(20)
+    thread.join(60)
 
     assert codes == [0]
 

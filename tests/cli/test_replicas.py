@@ -22,12 +22,12 @@ def urls_of(launch: Launch) -> list[str]:
 def complete(url: str) -> None:
     body = json.dumps({"model": "some/model", "prompt": "one two", "max_tokens": 2}).encode()
     request = urllib.request.Request(f"{url}/v1/completions", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
 
 
 def num_completions(url: str) -> int:
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
         return sum((read_metrics(answer.read().decode()).finished or {}).values())
 
 

@@ -175,7 +175,7 @@ def test_in_a_pipe_it_goes_on_until_nobody_reads(tmp_path: Path) -> None:
     lines = [process.stdout.readline() for _ in range(3)]
     process.stdout.close()
 
-    assert (process.wait(30), process.stderr.read()) == (0, b"")
+    assert (process.wait(60), process.stderr.read()) == (0, b"")
     assert all(b" r state=" in line for line in lines)
     process.stderr.close()
 
@@ -198,7 +198,7 @@ def test_on_a_terminal_it_draws_until_ctrl_c_and_exits_with_0(tmp_path: Path, te
         text = _read(leader, lambda text: text.count(b"llama3_8b") >= 3)
         os.write(leader, b"\x03")
         text += _read(leader, lambda text: text.count(b"llama3_8b") > 30)
-        exit_code = process.wait(30)
+        exit_code = process.wait(60)
     finally:
         process.kill()
         process.wait()
@@ -259,7 +259,7 @@ def _read(terminal: int, is_enough: Callable[[bytes], bool]) -> bytes:
     """Return what is written until it is enough, or the last process at the terminal is gone."""
     text = b""
     while not is_enough(text):
-        assert select.select([terminal], [], [], 30)[0], text
+        assert select.select([terminal], [], [], 60)[0], text
         try:
             text += os.read(terminal, 65536)
         except OSError:  # how a terminal ends

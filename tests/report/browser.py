@@ -39,7 +39,7 @@ def find_browser() -> str:
 def started_browser(program: str) -> Iterator[Browser]:
     """Yield a browser without windows, which is ended."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS), timeout=_TIMEOUT_MS)
         try:
             yield browser
         finally:
