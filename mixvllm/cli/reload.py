@@ -54,13 +54,14 @@ def _follow(folder: RunFolder, request: object) -> int:
     """Show each answer to `request`, until one is the last."""
     shown = ""
     while True:
+        has_ended = look_at(folder).has_ended  # before the answer, so that none of a run that has ended is missed
         answer = read_json(folder.reload_answer) or {}
         if answer.get("id") == request and answer["state"] != shown:
             shown = answer["state"]
             _show(answer)
             if shown in _EXIT_CODES:
                 return _EXIT_CODES[shown]
-        elif look_at(folder).has_ended:
+        elif has_ended:
             folder.reload_request.unlink(missing_ok=True)
             raise ReloadFailed(f"run {folder.name} ended before it answered\n  next: mixvllm logs {folder.name}")
         time.sleep(_TICK_S)
