@@ -108,7 +108,9 @@ def submit_missing(
     if on_their_way:
         remark(f"{len(on_their_way)} jobs of before are in the queue, or run: {listed(on_their_way)}")
     taken = {repeat for job in on_their_way for repeat in job.element.repeats}
-    left = [repeat for repeat in repeats if (repeat.point.content_hash, repeat.number) not in taken]
+    # Asked after the jobs: one that has ended since `repeats` were looked for is not among them any more.
+    open_ = {(repeat.point.content_hash, repeat.number) for repeat in missing(plan.points, folder, plan.settings.rerun)}
+    left = [repeat for repeat in repeats if (repeat.point.content_hash, repeat.number) in open_ - taken]
     return [*on_their_way, *submit_jobs(folder.path, _jobs(plan, left, folder, options), options, folder.name, remark)]
 
 
