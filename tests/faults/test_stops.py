@@ -61,7 +61,7 @@ def test_a_server_that_hears_of_a_stop_first_has_not_failed(serve: Serve, policy
     one.service.wait_ready()
     one.kill(one.leader, number=signal.SIGTERM)
     wait_for(lambda: one.service.server.poll() is not None)
-    soon = Timer(0.2, one.wants_stop.append, [True])
+    soon = Timer(0.1, one.wants_stop.append, [True])
     soon.start()
 
     with pytest.raises(Interrupted):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mixvllm.runs.folder import RunFolder
+from mixvllm.server.processes import identify
 from mixvllm.server.signals import StopSignals
 from mixvllm.server.warm.engines import WarmEngines
 from mixvllm.sweep.draft import Draft
@@ -26,6 +27,7 @@ from mixvllm.sweep.sweep_folder import SweepFolder
 from tests.faults.nothing_left import Witness, left_at_last
 from tests.faults.strangers import stranger
 from tests.sweep.sweeps import command, fake_overrides
+from tests.written_runs import wait_for
 
 pytestmark = pytest.mark.usefixtures("own_tmp")
 
@@ -154,8 +156,12 @@ def test_a_server_that_hears_of_a_stop_first_has_not_failed(make_group: StartGro
     def stop_it(message: dict[str, Any]) -> None:
         if message["event"] == "repeat_began":
             leader = json.loads(group.runs()[0].status.read_text())["leader"]["pid"]
-            Timer(0.2, os.kill, [leader, signal.SIGTERM]).start()
-            Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+            Timer(0.2, end_first, [leader]).start()
+
+    def end_first(leader: int) -> None:
+        os.kill(leader, signal.SIGTERM)
+        wait_for(lambda: identify(leader) is None)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     group.run(at=stop_it)
 
