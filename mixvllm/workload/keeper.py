@@ -81,10 +81,13 @@ class Keeper:
 
     def _do(self, job: Job) -> bool:
         """Run `job` to its end; return whether the launcher is still there."""
-        keeper = os.getpid()
+        keeper, (begun, begins) = os.getpid(), os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
-            _become(job, keeper, (self._commands, self._reports, self._wakeup))
+            _become(job, keeper, (self._commands, self._reports, self._wakeup, begun, begins))
+        os.close(begins)
+        os.read(begun, 1)  # until it leads a session of its own; a SIGTERM that comes before is lost
+        os.close(begun)
         self.tell(started=[pid, _start_ticks(pid)])
         is_launcher_there, status, cpu_s = self._wait(pid)
         _clear()
