@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,12 @@ from tests.written_runs import wait_for
 
 ONCE: dict[str, Any] = {"restart": "never"}
 
+SEGMENT = f"psm_unguarded_{os.getpid()}"
+
 
 @pytest.mark.parametrize("phase", ["imports", "engine_init", "weights", "warmup"])
 def test_a_server_that_loads_ends_with_its_guardian(serve: Serve, phase: str) -> None:
-    one = serve(ONCE, hang_in=phase, num_workers=2, stubborn=True, shared_memory="psm_unguarded")
+    one = serve(ONCE, hang_in=phase, num_workers=2, stubborn=True, shared_memory=SEGMENT)
     if phase != "imports":
         one.pid("VLLM::EngineCore")
     one.kill(one.guardian)
@@ -35,7 +38,7 @@ def test_a_server_that_loads_ends_with_its_guardian(serve: Serve, phase: str) ->
 
 @pytest.mark.parametrize("script", [{}, {"stubborn": True}, {"escape": "setsid"}, {"hang_on_term": True}], ids=str)
 def test_a_server_that_serves_ends_with_its_guardian(serve: Serve, script: dict[str, Any]) -> None:
-    one = serve(ONCE, num_workers=2, shared_memory="psm_unguarded", **script)
+    one = serve(ONCE, num_workers=2, shared_memory=SEGMENT, **script)
     one.service.wait_ready()
     one.kill(one.guardian)
 
@@ -47,7 +50,7 @@ def test_a_server_that_serves_ends_with_its_guardian(serve: Serve, script: dict[
 
 
 def test_shared_memory_goes_though_guardian_and_tracker_were_killed(serve: Serve) -> None:
-    one = serve(ONCE, hang_on_term=True, shared_memory="psm_untracked")
+    one = serve(ONCE, hang_on_term=True, shared_memory=SEGMENT)
     one.service.wait_ready()
     one.kill(one.tracker)
     one.kill(one.guardian)
@@ -55,7 +58,7 @@ def test_shared_memory_goes_though_guardian_and_tracker_were_killed(serve: Serve
     one.fail(ServerDied)
     one.service.stop()
 
-    assert one.witness.segments == {"psm_untracked"}
+    assert one.witness.segments == {SEGMENT}
     assert_nothing_left(one.witness)
 
 

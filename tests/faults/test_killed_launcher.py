@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import suppress
 from typing import Any
@@ -16,7 +17,9 @@ from tests.written_runs import wait_for
 
 KILLED = "the launcher was killed; its guardian stopped the server"
 
-ALL_KINDS: dict[str, Any] = {"num_workers": 2, "stubborn": True, "escape": "setsid", "shared_memory": "psm_alone"}
+SEGMENT = f"psm_alone_{os.getpid()}"
+
+ALL_KINDS: dict[str, Any] = {"num_workers": 2, "stubborn": True, "escape": "setsid", "shared_memory": SEGMENT}
 """Processes that end, that ignore signals, that left the session; and a segment that nobody removes."""
 
 
@@ -32,7 +35,7 @@ def test_a_server_that_loads_is_ended_when_its_launcher_is_killed(launch_fake: L
 
 
 def test_a_serving_server_is_drained_and_ended_when_its_launcher_is_killed(launch_fake: LaunchFake) -> None:
-    one = launch_fake("server.drain_timeout_s=10", token_delay_s=0.02, num_workers=2, shared_memory="psm_alone")
+    one = launch_fake("server.drain_timeout_s=10", token_delay_s=0.02, num_workers=2, shared_memory=SEGMENT)
     url = one.wait_ready()
     body = {"model": "some/model", "prompt": "x", "max_tokens": 30, "stream": True}
     with httpx.stream("POST", f"{url}/v1/completions", json=body, trust_env=False) as answer:
@@ -47,7 +50,7 @@ def test_a_serving_server_is_drained_and_ended_when_its_launcher_is_killed(launc
 
 
 def test_a_drain_goes_on_to_its_end_when_the_launcher_is_killed_meanwhile(launch_fake: LaunchFake) -> None:
-    one = launch_fake("server.drain_timeout_s=10", stop_s=0.5)
+    one = launch_fake("server.drain_timeout_s=10", stop_s=3)
     one.wait_ready()
     one.kill(one.launch.process.pid, number=signal.SIGTERM)
     one.wait_state("draining")

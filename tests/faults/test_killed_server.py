@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
@@ -14,10 +15,12 @@ from tests.faults.served import Serve
 TITLES = ("APIServer", "VLLM::EngineCore", "VLLM::Worker_TP0")
 ONCE: dict[str, Any] = {"restart": "never"}
 
+SEGMENT = f"psm_killed_{os.getpid()}"
+
 
 @pytest.mark.parametrize("title", TITLES)
 def test_a_killed_process_ends_a_serving_server_with_all_that_it_used(serve: Serve, title: str) -> None:
-    one = serve(ONCE, num_workers=2, shared_memory="psm_killed")
+    one = serve(ONCE, num_workers=2, shared_memory=SEGMENT)
     one.service.wait_ready()
     one.kill(one.pid(title))
 
@@ -64,7 +67,7 @@ def test_a_killed_process_ends_a_server_that_loads(serve: Serve, title: str) -> 
 )
 def test_every_way_to_die_is_recorded_as_a_failure(serve: Serve, status: int, phase: str) -> None:
     death = {"exit_code": status} if status > 0 else {"die_by_signal": -status}
-    where = {"die_after_ready_s": 0.0} if phase == "serving" else {"die_in": phase}
+    where = {"die_after_ready_s": 1.0} if phase == "serving" else {"die_in": phase}
     one = serve(ONCE, **death, **where)
 
     with pytest.raises(ServerDied) as caught:
@@ -79,7 +82,7 @@ def test_every_way_to_die_is_recorded_as_a_failure(serve: Serve, status: int, ph
 
 
 def test_an_end_without_being_asked_is_a_failure_though_the_status_is_0(serve: Serve) -> None:
-    one = serve(ONCE, die_after_ready_s=0.5, exit_code=0)
+    one = serve(ONCE, die_after_ready_s=3, exit_code=0)
     one.service.wait_ready()
 
     assert "exit status 0, which vLLM also gives when its engine dies" in str(one.fail(ServerDied))
@@ -89,7 +92,7 @@ def test_an_end_without_being_asked_is_a_failure_though_the_status_is_0(serve: S
 
 
 def test_an_end_with_status_0_that_was_asked_for_is_no_failure(serve: Serve) -> None:
-    one = serve()
+    one = serve({"drain_timeout_s": 20}, is_patient=True)
     one.service.wait_ready()
 
     status = one.end()
@@ -98,7 +101,7 @@ def test_an_end_with_status_0_that_was_asked_for_is_no_failure(serve: Serve) -> 
 
 
 def test_shared_memory_goes_though_the_process_that_should_remove_it_was_killed(serve: Serve) -> None:
-    one = serve(ONCE, shared_memory="psm_untracked")
+    one = serve(ONCE, shared_memory=SEGMENT)
     one.service.wait_ready()
     one.kill(one.tracker)
     one.kill(one.leader)
@@ -106,5 +109,5 @@ def test_shared_memory_goes_though_the_process_that_should_remove_it_was_killed(
     one.fail(ServerDied)
     one.service.stop()
 
-    assert "psm_untracked" in one.witness.segments
+    assert SEGMENT in one.witness.segments
     assert_nothing_left(one.witness)
