@@ -104,6 +104,7 @@ class EngineCore:
 
         def work() -> int:
             set_title(f"VLLM::{title}", self._script, hides_environ=True)
+            theirs.sendall(b"u")
             if not theirs.recv(1):
                 hang()
             theirs.recv(1)
@@ -113,6 +114,7 @@ class EngineCore:
         self._tell(f"worker {pid}")
         self._workers[ours] = pid
         theirs.close()
+        ours.recv(1)  # until it has its title; nothing comes of one that was killed
 
     def _log_ranks(self, log: ProcessLog) -> None:
         world_size = max(1, self._script.num_workers)

@@ -70,18 +70,23 @@ def record_pid(title: str, script: Script) -> None:
 def start_resource_tracker(script: Script) -> int:
     """Start Python's resource tracker; return the pipe end whose last holder's end ends it too."""
     read_fd, write_fd = os.pipe()
+    started_fd, up_fd = os.pipe()
 
     def track() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         set_title(f"python -c from multiprocessing.resource_tracker import main;main({read_fd})", script)
+        os.close(up_fd)
         while os.read(read_fd, 1):
             pass
         if script.shared_memory is not None:
             _SHM.joinpath(script.shared_memory).unlink(missing_ok=True)
         return 0
 
-    fork_child(track, script, keep_fds=[read_fd])
+    fork_child(track, script, keep_fds=[read_fd, up_fd])
+    os.close(up_fd)
+    os.read(started_fd, 1)  # until it has its title, so that whoever sees the server ready sees that too
+    os.close(started_fd)
     os.close(read_fd)
     return write_fd
 
