@@ -26,6 +26,19 @@ def command(text: str = "") -> str:
     return f"workload.command='{whole}'"
 
 
+def hang(marks: Path, count: int = 1, condition: str = "true") -> str:
+    """Return a text for `command` that hangs the first `count` times at which `condition` holds.
+
+    Each time it makes a mark before: a folder `hung-<number>` in `marks`.
+    """
+    once_more = " || ".join(f"mkdir {marks}/hung-{number}" for number in range(count))
+    return f"if {condition} && ({once_more}) 2>/dev/null; then sleep 60; fi"
+
+
+SECOND = "[ $MIXVLLM_REPEAT = 1 ]"
+"""Holds in the second repeat of a point."""
+
+
 def fake_overrides(folder: Path, script: Mapping[str, object]) -> list[str]:
     """Return what every sweep of the fake has; its interpreter is made in `folder`."""
     python = make_interpreter(folder / "fake", **{"phase_s": 0.005, **script})

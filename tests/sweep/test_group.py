@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mixvllm.runs.folder import RunFolder
+from mixvllm.server import signals
 from mixvllm.server.processes import identify
 from mixvllm.server.signals import StopSignals
 from mixvllm.server.warm.engines import WarmEngines
@@ -26,7 +27,7 @@ from mixvllm.sweep.slots import Slot
 from mixvllm.sweep.sweep_folder import SweepFolder
 from tests.faults.nothing_left import Witness, left_at_last
 from tests.faults.strangers import stranger
-from tests.sweep.sweeps import command, fake_overrides
+from tests.sweep.sweeps import command, fake_overrides, hang
 from tests.written_runs import wait_for
 
 pytestmark = pytest.mark.usefixtures("own_tmp")
@@ -57,9 +58,9 @@ class Group:
         """Run it to its end; `at` is called with all that is told."""
         (group,) = self.plan.groups
         repeats = tuple((point.content_hash, k + 1) for point in group.points for k in range(point.num_repeats))
-        with StopSignals() as signals, Meter(self.folder.path, signals.is_requested) as meter, WarmEngines() as engines:
+        with StopSignals() as stops, Meter(self.folder.path, stops.is_requested) as meter, WarmEngines() as engines:
             task = Task(group.server_key, repeats, slot or Slot(0), is_warm)
-            GroupRunner(self.folder, task, meter, engines, signals, lambda message: self._hear(message, at)).run()
+            GroupRunner(self.folder, task, meter, engines, stops, lambda message: self._hear(message, at)).run()
 
     def _hear(self, message: dict[str, Any], at: Callable[[dict[str, Any]], None]) -> None:
         for path in self.folder.servers.glob("*/*/*"):
@@ -140,8 +141,8 @@ def test_a_server_whose_interpreter_cannot_be_forked_is_started_cold_and_the_rea
 def test_a_server_that_dies_is_started_once_more_and_the_repeat_is_done_again(
     make_group: StartGroup, tmp_path: Path
 ) -> None:
-    script = {"starts_file": str(tmp_path / "starts"), "by_start": [{"die_after_ready_s": 1}, {}]}
-    group = make_group("workload.seed=1,2", command("sleep 2"), **script)
+    script = {"starts_file": str(tmp_path / "starts"), "by_start": [{"die_after_ready_s": 3}, {}]}
+    group = make_group("workload.seed=1,2", command(hang(tmp_path)), **script)
     group.run()
 
     assert group.verdicts() == ["ok", "ok"]
@@ -149,8 +150,11 @@ def test_a_server_that_dies_is_started_once_more_and_the_repeat_is_done_again(
     assert group.left() == []
 
 
-def test_a_server_that_hears_of_a_stop_first_has_not_failed(make_group: StartGroup) -> None:
+def test_a_server_that_hears_of_a_stop_first_has_not_failed(
+    make_group: StartGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Slurm tells all processes of a job, one by one."""
+    monkeypatch.setattr(signals, "_BESIDE_S", 60.0)
     group = make_group(command("sleep 20"))
 
     def stop_it(message: dict[str, Any]) -> None:
@@ -173,9 +177,9 @@ def test_a_server_that_hears_of_a_stop_first_has_not_failed(make_group: StartGro
 def test_a_point_whose_server_dies_twice_has_failed_and_the_next_point_goes_on(
     make_group: StartGroup, tmp_path: Path
 ) -> None:
-    dying = {"die_after_ready_s": 1, "die_by_signal": 9}
+    dying = {"die_after_ready_s": 3, "die_by_signal": 9}
     script = {"starts_file": str(tmp_path / "starts"), "by_start": [dying, dying, {}]}
-    group = make_group("workload.seed=1,2", "workload.repeats=2", command("sleep 2"), **script)
+    group = make_group("workload.seed=1,2", "workload.repeats=2", command(hang(tmp_path, 2)), **script)
     group.run()
 
     records = group.records()

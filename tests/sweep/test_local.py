@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +23,10 @@ from mixvllm.sweep.planner import make_plan
 from mixvllm.sweep.slots import Slots
 from mixvllm.sweep.sweep_folder import SweepFolder
 from mixvllm.sweep.work import Work
-from mixvllm.sweep.workers import Workers
+from mixvllm.sweep.workers import Worker, Workers
 from tests.faults.nothing_left import Witness, left_at_last
-from tests.sweep.sweeps import command, fake_overrides, kill_when_alive
+from tests.sweep.sweeps import SECOND, command, fake_overrides, hang, kill_when_alive
+from tests.written_runs import wait_for
 
 pytestmark = pytest.mark.usefixtures("own_tmp")
 
@@ -107,13 +108,15 @@ def worker_of(local: Local, server_key: str) -> int:
     ("number", "cause"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "asked to stop, by none of ours")]
 )
 def test_a_killed_worker_loses_nothing_another_one_does_the_rest(
-    plan_local: RunLocal, number: signal.Signals, cause: str
+    plan_local: RunLocal, tmp_path: Path, number: signal.Signals, cause: str
 ) -> None:
-    local = plan_local("inference.max_num_seqs=8,16", "workload.repeats=3", command("sleep 0.3"))
+    hanging = command(hang(tmp_path, condition=SECOND))
+    local = plan_local("inference.max_num_seqs=8,16", "workload.repeats=3", hanging)
     killed: list[int] = []
 
     def kill_once(message: Message) -> None:
         if message["event"] == "repeat_began" and message["repeat"] == 2 and not killed:
+            wait_for((tmp_path / "hung-0").exists)
             killed.append(worker_of(local, local.plan.points[0].server_key))
             kill_when_alive(killed[0], number)
 
@@ -125,13 +128,18 @@ def test_a_killed_worker_loses_nothing_another_one_does_the_rest(
     assert local.left() == []
 
 
-def test_what_is_left_of_a_group_has_failed_where_its_worker_is_killed_twice(plan_local: RunLocal) -> None:
-    local = plan_local("inference.max_num_seqs=8,16", "workload.repeats=3", command("sleep 0.3"))
+def test_what_is_left_of_a_group_has_failed_where_its_worker_is_killed_twice(
+    plan_local: RunLocal, tmp_path: Path
+) -> None:
+    hanging = command(hang(tmp_path, 2, SECOND))
+    local = plan_local("inference.max_num_seqs=8,16", "workload.repeats=3", hanging)
     first = local.plan.points[0].server_key
+    marks = iter([tmp_path / "hung-0", tmp_path / "hung-1"])
 
     def kill_always(message: Message) -> None:
         of_first = message.get("point") == local.plan.points[0].content_hash
         if message["event"] == "repeat_began" and message["repeat"] == 2 and of_first:
+            wait_for(next(marks).exists)
             kill_when_alive(worker_of(local, first))
 
     local.run(Slots([]), at=kill_always)
@@ -142,12 +150,16 @@ def test_what_is_left_of_a_group_has_failed_where_its_worker_is_killed_twice(pla
     assert local.left() == []
 
 
-def test_the_slot_of_a_killed_worker_is_not_given_out_while_its_server_stops(plan_local: RunLocal) -> None:
-    local = plan_local("inference.max_num_seqs=8,16", "server.drain_timeout_s=5", command("sleep 0.3"), stop_s=1.0)
+def test_the_slot_of_a_killed_worker_is_not_given_out_while_its_server_stops(
+    plan_local: RunLocal, tmp_path: Path
+) -> None:
+    hanging = command(hang(tmp_path))
+    local = plan_local("inference.max_num_seqs=8,16", "server.drain_timeout_s=5", hanging, stop_s=1.0)
     killed: list[int] = []
 
     def kill_once(message: Message) -> None:
         if message["event"] == "repeat_began" and not killed:
+            wait_for((tmp_path / "hung-0").exists)
             killed.append(worker_of(local, local.plan.points[0].server_key))
             kill_when_alive(killed[0])
 
@@ -168,7 +180,7 @@ def test_servers_on_shares_of_the_cores_stay_on_them(plan_local: RunLocal) -> No
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("needs two cores")
-    local = plan_local("inference.max_num_seqs=8,16,32,64", command("sleep 0.2"))
+    local = plan_local("inference.max_num_seqs=8,16,32,64", command("sleep 2"))
     seen: list[tuple[list[int], list[int]]] = []
     slot_of: dict[str, list[int]] = {}
 
@@ -211,26 +223,22 @@ def test_servers_that_run_at_once_share_no_gpu_and_no_port(plan_local: RunLocal)
     assert (clashes, max(at_once)) == ([], 2)
 
 
-def test_eight_slots_are_kept_busy(plan_local: RunLocal) -> None:
-    local = plan_local("inference.max_num_seqs=range(1,25)", command("sleep 4"))
+def test_eight_slots_are_kept_busy(plan_local: RunLocal, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = plan_local("inference.max_num_seqs=range(1,25)")
+    hear, waits = Workers.hear, list[tuple[int, int]]()
 
+    def note_and_hear(workers: Workers) -> Iterator[tuple[Worker, Message | None]]:
+        num_ended = sum(message["event"] == "group_ended" for message in local.told)
+        waits.append((sum(not worker.is_free for worker in workers._workers), min(8, 24 - num_ended)))
+        return hear(workers)
+
+    monkeypatch.setattr(Workers, "hear", note_and_hear)
     local.run(Slots(list("01234567")))
 
     began = [message for message in local.told if message["event"] == "group_began"]
-    gpu_of = {message["server_key"]: message["slot"]["gpus"][0] for message in began}
-    spans: dict[str, list[tuple[datetime, datetime]]] = {}
-    for path in local.folder.servers.glob("*/*/*/status.json"):
-        spans.setdefault(gpu_of[path.parts[-4]], []).append(span_of(json.loads(path.read_text())))
     assert local.verdicts() == ["ok"] * 24
-    assert sorted(spans) == list("01234567")
-    assert busy_share(list(spans.values())) > 0.9
-
-
-def busy_share(slots: list[list[tuple[datetime, datetime]]]) -> float:
-    """Return the share of the time from the first to the last server of each slot in which one of them lives."""
-    busy_s = sum((end - begin).total_seconds() for spans in slots for begin, end in spans)
-    whole = [(min(begin for begin, _ in spans), max(end for _, end in spans)) for spans in slots]
-    return busy_s / sum((end - begin).total_seconds() for begin, end in whole)
+    assert {message["slot"]["gpus"][0] for message in began} == set("01234567")
+    assert [(num_busy, num_possible) for num_busy, num_possible in waits if num_busy != num_possible] == []
 
 
 def test_a_small_group_does_not_wait_for_a_large_one(plan_local: RunLocal) -> None:
@@ -278,7 +286,7 @@ def test_groups_that_need_more_than_one_that_failed_for_memory_are_not_tried(pla
 
 
 def test_the_first_failure_ends_a_sweep_that_fails_fast(plan_local: RunLocal) -> None:
-    local = plan_local("workload.seed=1,2,3", "workload.command='[ $MIXVLLM_SEED = 1 ]'")
+    local = plan_local("workload.seed=1,2,3", command("[ $MIXVLLM_SEED = 1 ] && exit 3; sleep 60"))
 
     local.run(Slots([]), fail_fast=True)
 
@@ -287,11 +295,13 @@ def test_the_first_failure_ends_a_sweep_that_fails_fast(plan_local: RunLocal) ->
     assert local.left() == []
 
 
-def test_what_a_stop_interrupts_is_not_recorded(plan_local: RunLocal) -> None:
-    local = plan_local("inference.max_num_seqs=8,16", "workload.repeats=2", command("sleep 1"))
+def test_what_a_stop_interrupts_is_not_recorded(plan_local: RunLocal, tmp_path: Path) -> None:
+    hanging = command(hang(tmp_path, condition=SECOND))
+    local = plan_local("inference.max_num_seqs=8,16", "workload.repeats=2", hanging)
 
     def stop(message: Message) -> None:
         if message["event"] == "repeat_began" and message["repeat"] == 2:
+            wait_for((tmp_path / "hung-0").exists)
             os.kill(os.getpid(), signal.SIGTERM)
 
     local.run(Slots([]), at=stop)

@@ -156,14 +156,16 @@ def test_a_folder_of_options_of_ones_own_counts_for_points_and_workers(start_swe
     assert json.loads(sampling.read_text())["temperature"] == 0.25
 
 
-def test_two_launchers_do_not_run_one_sweep(start_sweep: StartSweep) -> None:
-    first = start_sweep("sweep.name=mine", command("sleep 3"))
+def test_two_launchers_do_not_run_one_sweep(start_sweep: StartSweep, tmp_path: Path) -> None:
+    until_told = command(f"until [ -e {tmp_path}/end ]; do sleep 0.1; done")
+    first = start_sweep("sweep.name=mine", until_told)
     first.wait_began()
 
-    second = start_sweep("sweep.name=mine", command("sleep 3"))
+    second = start_sweep("sweep.name=mine", until_told)
 
     assert second.exit_code() == 2
     assert f"is being run by process {first.launch.process.pid}" in second.launch.stderr
+    (tmp_path / "end").touch()
     assert first.exit_code() == 0
 
 

@@ -85,7 +85,7 @@ def test_nothing_is_left_where_launcher_and_workers_are_killed(start_sweep: Star
     (worker,) = sweep.workers()
     sweep.note()
     kill_when_alive(worker)
-    sweep.kill()
+    sweep.launch.process.kill()
 
     wait_for(lambda: not sweep.left())
 
@@ -94,15 +94,19 @@ def test_nothing_is_left_where_launcher_and_workers_are_killed(start_sweep: Star
 
 def test_a_launcher_waits_for_what_the_one_before_it_has_left(start_sweep: StartSweep) -> None:
     keys = ("sweep.name=mine", "server.drain_timeout_s=20")
-    first = start_sweep(*keys, command("sleep 60"), stop_s=3)
+    first = start_sweep(*keys, command("sleep 60"), stop_s=1)
     first.launch.wait_for(lambda: "ready" in first.states())
+    (worker,) = first.workers()
+    kill_when_alive(worker, signal.SIGSTOP)  # it has not stopped its server before the next launcher looks
     first.kill()
 
-    second = start_sweep(*keys, command("sleep 60"), "workload.seed=5", stop_s=3)
+    second = start_sweep(*keys, command("sleep 60"), "workload.seed=5", stop_s=1)
+    words = "waiting until what the launcher before this one has left"
+    second.launch.wait_for(lambda: words in second.launch.stderr)
+    kill_when_alive(worker, signal.SIGCONT)
     second.launch.wait_for(lambda: len(second.states()) == 2)
 
     assert second.states().count("stopped") == 1
-    assert "waiting until what the launcher before this one has left" in second.launch.stderr
 
 
 def test_a_sweep_that_is_killed_again_and_again_ends_like_one_that_was_not(start_sweep: StartSweep) -> None:
