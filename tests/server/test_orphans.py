@@ -24,10 +24,10 @@ from tests.written_runs import DEAD, SLEEP, Processes, pids_in, role, wait_for, 
 SERVER = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+children = []  # Python waits for one that nobody holds, which is no zombie then
 def start(code, **options):
-    child = subprocess.Popen([sys.executable, "-c", code], **options)
-    open(sys.argv[1], "a").write(f"{child.pid}\\n")
-    return child
+    children.append(subprocess.Popen([sys.executable, "-c", code], **options))
+    open(sys.argv[1], "a").write(f"{children[-1].pid}\\n")
 SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 exec(sys.argv[2])
 time.sleep(60)
@@ -38,8 +38,9 @@ ONE_OF_THE_SESSION = "start(SLEEP)"
 IN_A_GROUP_OF_ITS_OWN = "start(SLEEP, process_group=0)"
 IN_A_SESSION_OF_ITS_OWN = "start(SLEEP, start_new_session=True)"
 WHOSE_PARENT_IS_GONE = """
-code = "import os, sys, time; pid = os.fork(); pid and (open(sys.argv[1], 'a').write(str(pid) + '\\\\n'), os._exit(0))"
-subprocess.run([sys.executable, "-c", code + "; time.sleep(60)", sys.argv[1]])
+code = "import os, time; pid = os.fork(); pid and (print(pid, flush=True), os._exit(0)); os.dup2(2, 1); time.sleep(60)"
+number = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout
+open(sys.argv[1], "a").write(number)
 """
 A_ZOMBIE = "start('')"
 HOLD_SHARED_MEMORY = """
