@@ -18,7 +18,7 @@ from .interpreter import make_interpreter
 
 T = TypeVar("T")
 
-_DEADLINE_S = 10
+_DEADLINE_S = 60
 _MARKER = "FAKE_TEST_MARKER"
 
 

@@ -162,7 +162,7 @@ def test_port_taken_while_loading_fails_at_the_end(start: Start) -> None:
     with socket.socket() as rival:
         rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         rival.bind(("127.0.0.1", 0))
-        fake = start(port=rival.getsockname()[1], slow_phases_s={"warmup": 0.3})
+        fake = start(port=rival.getsockname()[1], slow_phases_s={"warmup": 2})
         fake.wait_for(_LOADING)
         rival.listen()
 
@@ -301,7 +301,7 @@ def test_requests_can_be_read_back(start: Start) -> None:
 
 
 def test_metrics_count_tokens_and_requests(start: Start) -> None:
-    fake = start("--max-num-seqs", "1", token_delay_s=0.03).wait_ready()
+    fake = start("--max-num-seqs", "1", token_delay_s=0.5).wait_ready()
     answers = [fake.post_later("/v1/completions", _PROMPT) for _ in range(2)]
     fake.wait_running(1)
     wait_until(lambda: fake.read_metric("vllm:num_requests_waiting") == 1)
@@ -338,7 +338,7 @@ def test_sigterm_while_importing_kills(start: Start) -> None:
 
 
 def test_sigterm_while_loading_is_not_heard(start: Start) -> None:
-    fake = start(slow_phases_s={"weights": 0.1})
+    fake = start(slow_phases_s={"weights": 2})
     fake.wait_for(_LOADING)
     fake.process.terminate()
 
@@ -356,7 +356,7 @@ def test_sigint_while_loading_ends_everything(start: Start) -> None:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_drains_what_is_in_flight(start: Start, signal_number: int) -> None:
-    fake = start(token_delay_s=0.1, num_workers=1).wait_ready()
+    fake = start(token_delay_s=0.75, num_workers=1).wait_ready()
     answer = fake.post_later("/v1/completions", _PROMPT)
     fake.wait_running(1)
     fake.process.send_signal(signal_number)
