@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mixvllm.errors import Interrupted, WorkloadFailed
+from mixvllm.workload import programs
 from mixvllm.workload.generator import LoadGenerator
 from tests.server.conftest import is_alive
 from tests.workload.conftest import MakeGenerator, generator_surroundings, never, wait_until
@@ -64,12 +67,14 @@ def test_runs_are_cold_where_a_process_cannot_be_forked(
 
 @pytest.mark.parametrize("is_warm", [True, False])
 def test_a_run_that_takes_too_long_is_ended_with_its_children(
-    make_generator: MakeGenerator, tmp_path: Path, is_warm: bool
+    make_generator: MakeGenerator, tmp_path: Path, is_warm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pids = tmp_path / "pids"
     generator = make_generator(is_warm=is_warm, hang=str(pids))
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + (1000 if pids.exists() else 0))
+    monkeypatch.setattr(programs, "time", clock)  # it is late as soon as it hangs
 
-    ended = generator.run([], tmp_path / "log", 1.5, never)
+    ended = generator.run([], tmp_path / "log", 500, never)
 
     assert (ended.is_late, ended.was_stopped, ended.status) == (True, False, -signal.SIGTERM)
     assert (len(hanging(pids)), [pid for pid in hanging(pids) if is_alive(pid)]) == (2, [])
@@ -168,7 +173,7 @@ def test_nothing_is_left_when_the_launcher_is_killed(tmp_path: Path, kind: str) 
 
 def test_cpu_time_is_measured_between_two_moments(make_generator: MakeGenerator, tmp_path: Path) -> None:
     generator: LoadGenerator = make_generator()
-    burn = "import time\nend = time.process_time() + 1\nwhile time.process_time() < end: pass\ntime.sleep(1)"
+    burn = "import time\nend = time.process_time() + 1\nwhile time.process_time() < end: pass\ntime.sleep(3)"
 
     ended = generator.run_program([sys.executable, "-c", burn], tmp_path / "log", 30, never)
 
