@@ -14,37 +14,43 @@ import pytest
 from mixvllm import InferenceConfig, ModelConfig, ServeConfig, ServerConfig
 from mixvllm.errors import StopIncomplete
 from mixvllm.runs.folder import RunFolder
-from mixvllm.server.limits import StartLimit
+from mixvllm.server.limits import STOP_LIMITS, StartLimit
 from mixvllm.server.processes import send_signal
 from tests.fakes.interpreter import make_interpreter
 from tests.faults.launched import Launched, LaunchFake
-from tests.faults.served import Serve, Served, start_service
+from tests.faults.served import QUICK, Serve, Served, start_service
 from tests.launches import Run
 from tests.ports import find_port
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Return a function that starts a service: `server` and `inference` are keys, the rest of the fake's script."""
+    """Return a function that starts a service: `server` and `inference` are keys, the rest of the fake's script.
+
+    Its servers have little time to stop; where it `is_patient`, so much that not even a busy machine kills them.
+    """
     started: list[Served] = []
 
     def start_one(
         server: dict[str, Any] | None = None,
         inference: dict[str, Any] | None = None,
         start_limit: StartLimit | None = None,
+        *,
+        is_patient: bool = False,
         **script: Any,
     ) -> Served:
         number = len(started)
         pids_file = tmp_path / f"pids-{number}"
         script = {"phase_s": 0.005, "pids_file": str(pids_file), **script}
         python = make_interpreter(tmp_path / f"python-{number}", **script)
-        quick = {"port": find_port(), "drain_timeout_s": 1, "ready_timeout_s": 10, "restart_backoff_s": 0}
+        quick = {"port": find_port(), "drain_timeout_s": 1, "ready_timeout_s": 60, "restart_backoff_s": 0}
         config = ServeConfig(
             model=ModelConfig(name="some/model"),
             inference=InferenceConfig(**(inference or {})),
             server=ServerConfig(**{"python": str(python), **quick, **(server or {})}),
         )
-        started.append(start_service(config, RunFolder.create(tmp_path / "outputs"), pids_file, start_limit))
+        folder, limits = RunFolder.create(tmp_path / "outputs"), STOP_LIMITS if is_patient else QUICK
+        started.append(start_service(config, folder, pids_file, start_limit, limits))
         return started[-1]
 
     yield start_one

@@ -87,7 +87,7 @@ class Witness:
         return in_place | {event["tmp_dir"] for event in self._spawned()}
 
 
-def left_at_last(left: Callable[[], list[str]], timeout_s: float = 10.0) -> list[str]:
+def left_at_last(left: Callable[[], list[str]], timeout_s: float = 30.0) -> list[str]:
     """Return what is left when nothing is, or the time is up.
 
     A guardian may still be at work, and the server of another test may have a port that was free again.
@@ -98,7 +98,7 @@ def left_at_last(left: Callable[[], list[str]], timeout_s: float = 10.0) -> list
     return found
 
 
-def assert_nothing_left(witness: Witness, *, timeout_s: float = 10.0) -> dict[str, Any]:
+def assert_nothing_left(witness: Witness, *, timeout_s: float = 30.0) -> dict[str, Any]:
     """Check that nothing of the run is left and that its end is recorded with its cause; return its status.json.
 
     The launcher's process counts, unless it is the one that asks. Waits, since a guardian may still be at work.

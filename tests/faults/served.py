@@ -80,7 +80,7 @@ class Served:
         self.witness.note()
         os.kill(pid, number)
 
-    def check_until(self, condition: Callable[[], object], timeout_s: float = 15) -> None:
+    def check_until(self, condition: Callable[[], object], timeout_s: float = 60) -> None:
         """Look after the service, as a launcher does, until `condition` is true."""
 
         def is_true() -> object:
@@ -89,7 +89,7 @@ class Served:
 
         wait_for(is_true, timeout_s)
 
-    def fail(self, kind: type[ServerFailed] = ServerFailed, timeout_s: float = 15) -> ServerFailed:
+    def fail(self, kind: type[ServerFailed] = ServerFailed, timeout_s: float = 60) -> ServerFailed:
         """Look after the service until it is given up; return why."""
         with pytest.raises(kind) as caught:
             self.check_until(lambda: False, timeout_s)
@@ -98,7 +98,7 @@ class Served:
     def check_for(self, duration_s: float) -> None:
         """Look after the service for a while."""
         end = time.monotonic() + duration_s
-        self.check_until(lambda: time.monotonic() > end, duration_s + 5)
+        self.check_until(lambda: time.monotonic() > end, duration_s + 60)
 
     def ask(self, prompt: str = "Hello", max_tokens: int = 1, timeout_s: float = 10) -> int:
         """Return the status of one completion."""
@@ -118,7 +118,11 @@ Serve = Callable[..., Served]
 
 
 def start_service(
-    config: ServeConfig, folder: RunFolder, pids_file: Path, start_limit: StartLimit | None = None
+    config: ServeConfig,
+    folder: RunFolder,
+    pids_file: Path,
+    start_limit: StartLimit | None = None,
+    stop_limits: StopLimits = QUICK,
 ) -> Served:
     """Start a service as a launcher does."""
     installation = find_installation(config.server.python)
@@ -131,6 +135,6 @@ def start_service(
         take_address(config, folder),
         [Journal(folder, run_facts(config)), events.append],
         should_stop=lambda: bool(wants_stop),
-        stop_limits=QUICK,
+        stop_limits=stop_limits,
     )
     return Served(service, folder, events, Witness(folder, pids_file), wants_stop)

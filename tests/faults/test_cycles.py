@@ -29,7 +29,7 @@ SEGMENT = f"psm_cycles_{os.getpid()}"
 
 def test_fifty_starts_and_stops_use_up_nothing(tmp_path: Path) -> None:
     python = make_interpreter(tmp_path / "python", phase_s=0, shared_memory=SEGMENT)
-    server = ServerConfig(python=str(python), port=find_port(), drain_timeout_s=1, ready_timeout_s=10)
+    server = ServerConfig(python=str(python), port=find_port(), drain_timeout_s=1, ready_timeout_s=60)
     config = ServeConfig(model=ModelConfig(name="some/model"), server=server)
     installation = find_installation(str(python))
     names = [cycle(config, installation, number) for number in range(NUM_BEFORE)]
@@ -38,8 +38,8 @@ def test_fifty_starts_and_stops_use_up_nothing(tmp_path: Path) -> None:
     names += [cycle(config, installation, number) for number in range(NUM_BEFORE, NUM_CYCLES)]
 
     with suppress(AssertionError):  # threads end when they come to it
-        wait_for(lambda: in_use(names) == before, timeout_s=5)
-    assert in_use(names) == before
+        wait_for(lambda: not more_than(before, names))
+    assert more_than(before, names) == {}
 
 
 def cycle(config: ServeConfig, installation: Installation, number: int) -> str:
@@ -56,6 +56,11 @@ def cycle(config: ServeConfig, installation: Installation, number: int) -> str:
             with suppress(ServerDied):
                 server.wait_ready()
     return folder.name
+
+
+def more_than(before: dict[str, int], names: list[str]) -> dict[str, tuple[int, int]]:
+    """Return what more is in use of than was `before`; less is no loss, since a thread may have ended late."""
+    return {thing: (before[thing], now) for thing, now in in_use(names).items() if now > before[thing]}
 
 
 def in_use(names: list[str]) -> dict[str, int]:

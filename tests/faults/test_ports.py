@@ -23,7 +23,8 @@ from tests.faults.served import Serve
 from tests.faults.strangers import listener, stranger
 from tests.ports import find_port
 
-LOADING: dict[str, Any] = {"slow_phases_s": {"weights": 0.5}}
+LOADING: dict[str, Any] = {"slow_phases_s": {"weights": 2}}
+"""A start in which there is time to take the port."""
 
 
 def test_of_two_starts_on_one_port_one_serves_and_the_other_starts_nothing(launch_fake: LaunchFake) -> None:
@@ -67,8 +68,16 @@ def test_a_start_on_another_port_has_no_more_time_than_the_first(
 ) -> None:
     monkeypatch.setattr(ports, "auto_ports", lambda: range(first := find_port(), first + 100))
     starts = {"starts_file": str(tmp_path / "starts"), "by_start": [LOADING, {"hang_in": "weights"}]}
-    limit = StartLimit(time.monotonic() + 3, "the job ends", "raise hydra.launcher.timeout_min", "")
-    one = serve({"port": "auto", "ready_timeout_s": 60}, start_limit=limit, **starts)
+
+    class AtTheSecond(StartLimit):
+        """Comes as soon as a second server was started."""
+
+        def raise_if_over(self, phase: str, log: Path) -> None:
+            if one.names.count("spawned") == 2:
+                super().raise_if_over(phase, log)
+
+    limit = AtTheSecond(time.monotonic(), "the job ends", "raise hydra.launcher.timeout_min", "")
+    one = serve({"port": "auto"}, start_limit=limit, **starts)
     one.pid("APIServer")
 
     with listener(one.service.server.address.lease.port), pytest.raises(ServerNotReady, match="the job ends"):

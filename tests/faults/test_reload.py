@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from mixvllm.cli.reload import reload_run
+from mixvllm.runs.files import write_json
 from tests.faults.launched import Launched, LaunchFake
 from tests.faults.nothing_left import assert_nothing_left
 
@@ -100,7 +101,7 @@ def test_a_request_that_nobody_can_read_is_refused(serving: Launched) -> None:
 def test_a_second_interrupt_kills_a_server_that_drains_for_a_reload(launch_fake: LaunchFake) -> None:
     one = launch_fake("server.drain_timeout_s=600", hang_on_term=True)
     one.wait_ready()
-    one.folder.reload_request.write_text(json.dumps({"id": "x", "overrides": [WIDER]}))
+    write_json(one.folder.reload_request, {"id": "x", "overrides": [WIDER]})
     one.wait_state("draining")
     one.kill(one.launch.process.pid, number=signal.SIGINT)
     one.kill(one.launch.process.pid, number=signal.SIGTERM)
@@ -113,7 +114,7 @@ def test_a_launcher_that_is_killed_while_it_reloads_leaves_nothing(launch_fake: 
     starts = [{}, {"hang_in": "weights"}]
     one = launch_fake(starts_file=str(tmp_path / "starts"), by_start=starts)
     one.wait_ready()
-    one.folder.reload_request.write_text(json.dumps({"id": "x", "overrides": [WIDER]}))
+    write_json(one.folder.reload_request, {"id": "x", "overrides": [WIDER]})
     one.launch.wait_for(lambda: one.names.count("spawned") == 2)
     one.kill(one.launch.process.pid)
 

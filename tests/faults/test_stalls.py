@@ -13,6 +13,7 @@ from mixvllm.server.usage import Usage
 from mixvllm.vllm.phases import PHASES, STALL_S
 from tests.faults.nothing_left import assert_nothing_left
 from tests.faults.served import Serve
+from tests.written_runs import wait_for
 
 BEGINNINGS = {
     "imports": "",
@@ -87,6 +88,7 @@ def test_a_limit_of_the_users_own_holds_for_every_phase(tmp_path: Path) -> None:
 
 def test_a_stalled_server_is_ended_and_the_phase_named(serve: Serve) -> None:
     one = serve({"stall_timeout_s": 0.5, "restart": "never"}, hang_in="weights")
+    wait_for(lambda: "Starting to load model" in one.folder.server_log.read_text())
 
     with pytest.raises(ServerNotReady, match=r"nothing has moved for \d s, in phase weights"):
         one.service.wait_ready()

@@ -15,6 +15,7 @@ from threading import Timer
 import pytest
 
 from mixvllm.errors import Interrupted, ServerDied
+from mixvllm.server import signals
 from mixvllm.server.stopping import stop_runs
 from tests.faults.launched import LaunchFake
 from tests.faults.nothing_left import assert_nothing_left
@@ -31,7 +32,7 @@ def test_several_commands_stop_a_run_that_several_times_is_stopped_once(launch_f
     one.witness.note()
     commands = [subprocess.Popen([*STOP, one.folder.name], stderr=subprocess.PIPE) for _ in range(3)]
 
-    codes = [command.wait(30) for command in commands]
+    codes = [command.wait(60) for command in commands]
     for command in commands:
         command.communicate()
 
@@ -55,8 +56,11 @@ def test_a_stop_while_the_server_starts_ends_the_start(serve: Serve, phase: str)
 
 
 @pytest.mark.parametrize("policy", ["never", "on_failure"])
-def test_a_server_that_hears_of_a_stop_first_has_not_failed(serve: Serve, policy: str) -> None:
+def test_a_server_that_hears_of_a_stop_first_has_not_failed(
+    serve: Serve, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Slurm tells all processes of a job, one by one."""
+    monkeypatch.setattr(signals, "_BESIDE_S", 60.0)
     one = serve({"restart": policy})
     one.service.wait_ready()
     one.kill(one.leader, number=signal.SIGTERM)

@@ -22,7 +22,7 @@ from mixvllm.server.aftermath import GpuBaseline, what_is_left
 from mixvllm.server.guarded import GuardedProcess
 from mixvllm.server.limits import StopLimits
 from mixvllm.server.processes import is_alive
-from tests.faults.served import QUICK, Serve
+from tests.faults.served import Serve
 from tests.written_runs import SLEEP, Processes
 
 POWERLESS = """
@@ -79,16 +79,16 @@ def test_a_guardian_that_does_not_answer_is_waited_for_as_long_as_a_stop_may_tak
     began = time.monotonic()
 
     assert (process.stop(lambda: False), is_alive(process.leader)) == ([], False)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50  # of the 60 s that it sleeps
 
 
 def test_what_cannot_be_killed_ends_the_attempt_at_its_deadline(processes: Processes) -> None:
     survivor = processes.start(SLEEP)
     began = time.monotonic()
 
-    left = what_is_left([survivor], None, no_gpus(), QUICK)
+    left = what_is_left([survivor], None, no_gpus(), StopLimits(kill_s=600, port_s=600, gpu_s=600))
 
-    assert (left, time.monotonic() - began < 1) == (f"processes {survivor.pid} (python)", True)
+    assert (left, time.monotonic() - began < 60) == (f"processes {survivor.pid} (python)", True)
 
 
 def no_gpus() -> GpuBaseline:

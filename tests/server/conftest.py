@@ -16,7 +16,7 @@ from mixvllm import ModelConfig, ServeConfig, Server, ServerConfig, start_server
 from mixvllm.config.schema import RuntimeConfig
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event
-from mixvllm.server.limits import StopLimits
+from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.processes import identify, send_signal
 from tests.fakes.interpreter import make_interpreter
 
@@ -73,27 +73,33 @@ def place() -> Place:
 
 @pytest.fixture
 def start(tmp_path: Path, place: Place) -> Iterator[Start]:
-    """Return a function that starts a server of the fake: `server` are keys of the section, the rest of the script."""
+    """Return a function that starts a server of the fake: `server` are keys of the section, the rest of the script.
+
+    It has little time to stop; where it `is_patient`, so much that not even a busy machine kills it.
+    """
     started: list[Started] = []
 
     def start_one(
         server: dict[str, Any] | None = None,
         model: dict[str, Any] | None = None,
         observer: Callable[[Event], None] = lambda _event: None,
+        *,
+        is_patient: bool = False,
         **script: Any,
     ) -> Started:
         number = len(started)
         pids_file = tmp_path / f"pids-{number}"
         script = {"phase_s": 0.005, "pids_file": str(pids_file), **script}
         sections = place(tmp_path / f"python-{number}", **script)
-        own = {"drain_timeout_s": 2, "ready_timeout_s": 10, **sections.get("server", {}), **(server or {})}
+        own = {"drain_timeout_s": 2, "ready_timeout_s": 60, **sections.get("server", {}), **(server or {})}
         config = ServeConfig(
             model=ModelConfig(**{"name": "some/model", **(model or {})}),
             server=ServerConfig(**own),
             runtime=RuntimeConfig(**sections.get("runtime", {})),
         )
         folder, events = RunFolder.create(tmp_path / "outputs"), []
-        running = start_server(config, folder=folder, observers=[events.append, observer], stop_limits=QUICK)
+        limits = STOP_LIMITS if is_patient else QUICK
+        running = start_server(config, folder=folder, observers=[events.append, observer], stop_limits=limits)
         started.append(Started(running, folder, events, pids_file))
         return started[-1]
 

@@ -14,6 +14,7 @@ import pytest
 from mixvllm.errors import Interrupted, ServerDied, ServerFailed, ServerForeign, ServerNotReady
 from mixvllm.server.processes import identify
 from tests.server.conftest import Start
+from tests.written_runs import wait_for
 
 
 def test_a_server_that_answers_is_ready(start: Start) -> None:
@@ -91,6 +92,7 @@ def test_a_server_that_answers_health_but_no_request_is_not_ready(start: Start) 
 
 def test_the_deadline_names_the_phase_that_hangs(start: Start) -> None:
     one = start(hang_in="weights")
+    wait_for(lambda: "Starting to load model" in one.server.log_path.read_text())
 
     with pytest.raises(ServerNotReady, match=r"not ready in 1 s, in phase weights; process \d+ is alive"):
         one.server.wait_ready(timeout_s=1)

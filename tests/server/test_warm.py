@@ -18,6 +18,7 @@ from mixvllm import ModelConfig, ServeConfig, ServerConfig
 from mixvllm.errors import ServerDied
 from mixvllm.runs.folder import RunFolder
 from mixvllm.runs.journal import Event, Journal
+from mixvllm.server.limits import STOP_LIMITS, StopLimits
 from mixvllm.server.processes import identify, is_alive, send_signal
 from mixvllm.server.start import Deployment, environment_of, launch, run_facts, take_address
 from mixvllm.server.warm.engines import WarmEngines
@@ -64,10 +65,11 @@ def start(tmp_path: Path, engines: WarmEngines) -> Iterator[Start]:
     """Return a function as the other tests of servers have it, whose servers come from a warm engine."""
     started: list[Started] = []
 
-    def start_one(server: dict[str, Any] | None = None, **script: Any) -> Started:
+    def start_one(server: dict[str, Any] | None = None, *, is_patient: bool = False, **script: Any) -> Started:
         number = len(started)
         script = {"phase_s": 0.005, "pids_file": str(tmp_path / f"pids-{number}"), **script}
-        started.append(start_warm(tmp_path, number, engines, server or {}, script))
+        limits = STOP_LIMITS if is_patient else QUICK
+        started.append(start_warm(tmp_path, number, engines, server or {}, script, limits))
         return started[-1]
 
     yield start_one
@@ -79,17 +81,22 @@ def start(tmp_path: Path, engines: WarmEngines) -> Iterator[Start]:
 
 
 def start_warm(
-    tmp_path: Path, number: int, engines: WarmEngines, server: dict[str, Any], script: dict[str, Any]
+    tmp_path: Path,
+    number: int,
+    engines: WarmEngines,
+    server: dict[str, Any],
+    script: dict[str, Any],
+    limits: StopLimits = QUICK,
 ) -> Started:
     python = make_interpreter(tmp_path / f"python-{number}", **script)
-    section = {"python": str(python), "port": find_port(), "drain_timeout_s": 2, "ready_timeout_s": 10, **server}
+    section = {"python": str(python), "port": find_port(), "drain_timeout_s": 2, "ready_timeout_s": 60, **server}
     config = ServeConfig(model=ModelConfig(name="some/model"), server=ServerConfig(**section))
     deployment = Deployment(config, find_installation(str(python)))
     warm = engines.get(deployment.installation, environment_of(deployment))
     assert warm is not None
     folder, events = RunFolder.create(tmp_path / "outputs"), list[Event]()
     observers = [Journal(folder, run_facts(config)), events.append]
-    running = launch(deployment, folder, take_address(config, folder), observers, stop_limits=QUICK, warm=warm)
+    running = launch(deployment, folder, take_address(config, folder), observers, stop_limits=limits, warm=warm)
     return Started(running, folder, events, Path(script["pids_file"]))
 
 
@@ -101,6 +108,7 @@ def engine_of(engines: WarmEngines) -> WarmEngine:
 def test_ps_shows_the_command_line_of_a_cold_start(start: Start) -> None:
     pytest.importorskip("setproctitle", reason="comes with vLLM, and is what changes a command line")
     one = start()
+    one.server.wait_ready()
 
     shown = subprocess.run(["ps", "-wwo", "args=", "-p", str(one.server.pid)], capture_output=True, text=True).stdout
 
@@ -138,7 +146,7 @@ def launch_with(warm: WarmEngine | None, tmp_path: Path, *variables: str) -> str
 
 
 def test_a_server_outlives_the_warm_engine_and_is_stopped_without_it(start: Start, engines: WarmEngines) -> None:
-    one = start({"drain_timeout_s": 5})
+    one = start({"drain_timeout_s": 20}, is_patient=True)
     one.server.wait_ready()
     os.kill(engine_of(engines).pid, signal.SIGKILL)
     wait_for(lambda: not engine_of(engines).is_alive())
