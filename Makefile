@@ -33,7 +33,7 @@ test: $(stamp) ## run all tests, those with a real vLLM too
 	$(python) -m pytest $(parallel) $(ARGS)
 
 test-fast: $(stamp) ## run the quick tests, which start no server
-	$(python) -m pytest $(parallel) -m "not engine and not slow" $(ARGS)
+	$(python) -m pytest -n auto --dist loadscope -m "not engine and not slow" $(ARGS)
 
 lint: $(stamp) ## check style, format and the direction of imports
 	.venv/bin/ruff check .

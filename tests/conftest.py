@@ -34,9 +34,11 @@ _SLOW = {
     "server/test_stopping",
     "server/test_warm",
     "report/test_page",
+    "report/test_track",
     "sweep/test_search",
     "test_documents",
     "test_package",
+    "vllm/failures/test_log_lines",
 }
 """Folders and modules whose tests take long without one of these."""
 _ONE_BY_ONE = ("tests/engine/", "tests/slurm/")
@@ -60,7 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderSchedu
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what takes seconds, since it starts programs."""
+    """Mark what takes seconds, mostly since it starts programs."""
     for item in items:
         name = item.path.relative_to(Path(__file__).parent).as_posix()
         if _STARTERS & set(getattr(item, "fixturenames", ())) or name.startswith(tuple(_SLOW)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,11 @@ def test_top_level_keys_are_those_of_the_schema() -> None:
 
 @pytest.mark.parametrize("key", [key for key in keys.fields() if key != "model.name"])
 def test_every_key_can_be_set_without_a_plus(key: str) -> None:
-    config = compose([])
-    section, _, name = key.rpartition(".")
-    value = getattr(getattr(config, section) if section else config, name)
+    value = keys.fields()[key].get_default(call_default_factory=True)
 
-    assert compose([f"{key}={json.dumps(value)}", "dry_run=false"]) == config
+    config = compose([f"{key}={json.dumps(value)}", "dry_run=false"])
+
+    assert attrgetter(key)(config) == value
 
 
 def test_an_entry_of_a_mapping_can_be_set_without_a_plus() -> None:

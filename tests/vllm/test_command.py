@@ -121,6 +121,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), JSON))
 def test_a_mapping_comes_back_as_it_went(value: dict[str, Any]) -> None:
     parser = argparse.ArgumentParser()

@@ -234,6 +234,7 @@ JSON_VALUES = st.recursive(
 SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @SLOW
 @given(st.dictionaries(st.sampled_from(["alpha", "be ta", "g.a:m=m,a"]), JSON_VALUES), st.text("a\"'\\${}, =k\n"))
 def test_any_value_is_composed_as_it_was_written(mapping: dict[str, Any], text: str) -> None:
@@ -244,6 +245,7 @@ def test_any_value_is_composed_as_it_was_written(mapping: dict[str, Any], text: 
     assert (config.inference.hf_overrides, config.inference.extra_args) == ({"x": mapping}, {"worker_cls": text})
 
 
+@pytest.mark.slow
 @SLOW
 @given(st.lists(st.sampled_from(SETTABLE), unique_by=lambda argument: argument.name))
 def test_a_rendered_command_is_imported_to_one_that_renders_to_it(arguments: list[Argument]) -> None:
