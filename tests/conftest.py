@@ -31,6 +31,7 @@ _SLOW = {
     "faults/",
     "slurm/",
     "cli/test_launch",
+    "config/test_hydra_tree",
     "server/test_stopping",
     "server/test_warm",
     "report/test_page",

@@ -25,6 +25,7 @@ def diagnosis_of(name: str) -> Diagnosis:
     return diagnose(LOGS / f"{name}.log", exit_status=status, config=config)
 
 
+@pytest.mark.slow
 def test_every_recorded_log_is_diagnosed_as_recorded() -> None:
     found = {name: diagnosis_of(name).record() for name in sorted(SCENES)}
 
