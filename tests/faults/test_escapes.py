@@ -114,6 +114,7 @@ def test_a_front_end_that_is_killed_takes_all_along(guard: Guard, layout: str) -
     process, processes = guard(*LAYOUTS[layout])
     os.kill(process.leader.pid, signal.SIGKILL)
 
+    wait_for(lambda: process.poll() is not None)
     wait_for(lambda: not living(processes))
 
     assert (process.poll(), process.stop(lambda: False)) == (-signal.SIGKILL, [])
