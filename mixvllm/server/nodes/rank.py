@@ -18,6 +18,7 @@ from pathlib import Path
 from mixvllm.errors import MixvllmError
 from mixvllm.machine.folders import private_tmp
 from mixvllm.machine.nodes import own_address
+from mixvllm.machine.ports import FIRST_PORT_VARIABLE, auto_ports
 from mixvllm.runs.registry import host_name
 from mixvllm.runtime.caches import ENGINE_CACHES
 from mixvllm.server.guarded import GuardedProcess
@@ -29,6 +30,7 @@ from mixvllm.server.nodes.others import READY, NodeTask, node_environment
 _SILENCE_S = 15.0  # many lines that did not come
 _TICK_S = 0.2
 _TASK_S = 60.0  # for the first line; srun starts tasks before it passes on what it reads
+_PORTS_PER_NODE = 10  # nodes that are one machine, as Slurm allows, begin at different ones
 _LIMITS = StopLimits(start_up_s=3.0, after_drain_s=3.0)
 
 
@@ -63,6 +65,7 @@ def _run() -> int:
         **_caches(caches),
         **node_environment(address, interface),
         "TMPDIR": str(tmp_dir),
+        FIRST_PORT_VARIABLE: str(auto_ports().start + _rank() * _PORTS_PER_NODE),
     }
     wrapped = wrap(task.wrapper, task.argv_of(_rank(), address), environment)
     engine = GuardedProcess.start(
