@@ -88,9 +88,10 @@ def _run(plan: Plan, folder: SweepFolder, options: SlurmLauncherConfig) -> int:
     repeats = list(missing(plan.points, folder, plan.settings.rerun))
     for line in remarks(plan, len(repeats)):
         remark(line)
-    jobs = submit_missing(plan, folder, repeats, options)
-    if options.wait:
-        return _wait(plan, folder, repeats, jobs)
+    with StopSignals() as signals:  # one that comes meanwhile leaves no job that nobody knows
+        jobs = submit_missing(plan, folder, repeats, options)
+        if options.wait:
+            return _wait(plan, folder, repeats, jobs, signals)
     sys.stdout.write("".join(f"{array}\n" for array in dict.fromkeys(job.array_id for job in jobs)))
     remark(f"to follow: mixvllm resume {short(folder.path)} hydra.launcher.wait=true")
     return EXIT_OK
@@ -137,14 +138,15 @@ def follow(
         screen.close()
 
 
-def _wait(plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat], jobs: Sequence[SubmittedJob]) -> int:
-    with StopSignals() as signals:
-        try:
-            follow(plan, folder, repeats, jobs, signals)
-        finally:
-            written = write_results(folder)
-        tell_trackers(folder, plan.settings.track, signals)
-        return show_results(written, folder, signals)
+def _wait(
+    plan: Plan, folder: SweepFolder, repeats: Sequence[Repeat], jobs: Sequence[SubmittedJob], signals: StopSignals
+) -> int:
+    try:
+        follow(plan, folder, repeats, jobs, signals)
+    finally:
+        written = write_results(folder)
+    tell_trackers(folder, plan.settings.track, signals)
+    return show_results(written, folder, signals)
 
 
 def _jobs(plan: Plan, repeats: Sequence[Repeat], folder: SweepFolder, options: SlurmLauncherConfig) -> Jobs:

@@ -55,9 +55,10 @@ def run_submitted(composed: Composed, launcher: Sequence[str]) -> int:
         return EXIT_OK
     folder = RunFolder.create(config.output_dir)
     write_json(folder.point, record)
-    submitted = submit_jobs(folder.path, jobs, options, folder.name, screen.say)
-    if options.wait and not config.detach:
-        return _wait(folder, submitted, config, screen)
+    with StopSignals() as signals:  # one that comes meanwhile leaves no job that nobody knows
+        submitted = submit_jobs(folder.path, jobs, options, folder.name, screen.say)
+        if options.wait and not config.detach:
+            return _wait(folder, submitted, config, screen, signals)
     sys.stdout.write(f"{submitted[0].array_id}\n")
     screen.say(f"to follow: mixvllm wait {folder.name}; to cancel: mixvllm stop {folder.name}")
     return EXIT_OK
@@ -95,17 +96,18 @@ class _JobLines:
             self.say(str(event["text"]))
 
 
-def _wait(folder: RunFolder, jobs: Sequence[SubmittedJob], config: ExperimentConfig, screen: Screen) -> int:
-    with StopSignals() as signals:
-        lines = _JobLines(folder, config, screen)
-        try:
-            JobWatch(jobs, lines, signals, lines.take).until_ended()
-        finally:
-            screen.close()
-        if signals.exit_code is not None:
-            screen.say(f"to follow: mixvllm wait {folder.name}, mixvllm logs -f {folder.name}")
-            return signals.exit_code
-        return _show_end(folder, config, jobs, screen)
+def _wait(
+    folder: RunFolder, jobs: Sequence[SubmittedJob], config: ExperimentConfig, screen: Screen, signals: StopSignals
+) -> int:
+    lines = _JobLines(folder, config, screen)
+    try:
+        JobWatch(jobs, lines, signals, lines.take).until_ended()
+    finally:
+        screen.close()
+    if signals.exit_code is not None:
+        screen.say(f"to follow: mixvllm wait {folder.name}, mixvllm logs -f {folder.name}")
+        return signals.exit_code
+    return _show_end(folder, config, jobs, screen)
 
 
 def _show_end(folder: RunFolder, config: ExperimentConfig, jobs: Sequence[SubmittedJob], screen: Screen) -> int:

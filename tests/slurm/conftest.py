@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,6 +51,18 @@ def start_cluster(slurm_packages: None, monkeypatch: pytest.MonkeyPatch) -> Iter
             return cluster
 
         yield start
+
+
+@pytest.fixture
+def slow_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have sbatch wait until the file `gate` is in this folder; `asked` says that it does."""
+    folder, real = tmp_path / "slow", shutil.which("sbatch")
+    folder.mkdir()
+    text = f'#!/bin/sh\ntouch {folder}/asked\nuntil [ -e {folder}/gate ]; do sleep 0.05; done\nexec {real} "$@"\n'
+    (folder / "sbatch").write_text(text)
+    (folder / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
 
 
 def _lead_to(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
