@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 from mixvllm import ExperimentConfig, compose, start_server
 from mixvllm.config.schema.workload import BENCH_OPTION, WorkloadConfig
 from mixvllm.runs.folder import RunFolder
+from mixvllm.server.processes import identify, send_signal
 from mixvllm.server.server import Server
 from mixvllm.vllm.arguments import read_release
 from mixvllm.vllm.installation import Installation
@@ -171,11 +171,13 @@ def test_a_server_that_is_killed_meanwhile_is_the_cause_and_nothing_is_left(
     config = demo(demo_model, "workload.num_prompts=2000", "workload.output_len=200")
     log = tmp_path / "bench-0.log"
     with serving(config, installation, tmp_path / "server") as server:
-        everyone = psutil.Process(server.pid).children(recursive=True)
+        leader = identify(server.pid)
+        assert leader is not None
+        everyone = psutil.Process(leader.pid).children(recursive=True)
 
         def kill_it_meanwhile() -> bool:
             if log.exists() and "Starting main benchmark run" in log.read_text():
-                os.kill(server.pid, signal.SIGKILL)
+                send_signal(leader, signal.SIGKILL)
             return False
 
         measured = run_bench(RepeatTask(config, server, generator, tmp_path, 0, kill_it_meanwhile))

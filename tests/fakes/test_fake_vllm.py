@@ -518,8 +518,9 @@ def test_request_can_kill_the_engine(start: Start) -> None:
     ("script", "status"),
     [({"exit_code": 6}, 6), ({"die_by_signal": 11}, -11), ({"die_process": "engine"}, 0)],
 )
-def test_server_dies_after_readiness(start: Start, script: dict[str, Any], status: int) -> None:
-    fake = start(die_after_ready_s=0.05, **script)
+def test_server_dies_once_there_is_a_file(start: Start, script: dict[str, Any], status: int, tmp_path: Path) -> None:
+    fake = start(die_at_file=str(tmp_path / "die"), **script).wait_ready()
+    (tmp_path / "die").touch()
 
     assert fake.wait_exit() == status
     assert "Application startup complete" in fake.log

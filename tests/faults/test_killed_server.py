@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,13 +66,14 @@ def test_a_killed_process_ends_a_server_that_loads(serve: Serve, title: str) -> 
         (3, "http"),
     ],
 )
-def test_every_way_to_die_is_recorded_as_a_failure(serve: Serve, status: int, phase: str) -> None:
+def test_every_way_to_die_is_recorded_as_a_failure(serve: Serve, status: int, phase: str, tmp_path: Path) -> None:
     death = {"exit_code": status} if status > 0 else {"die_by_signal": -status}
-    where = {"die_after_ready_s": 1.0} if phase == "serving" else {"die_in": phase}
+    where = {"die_at_file": str(tmp_path / "die")} if phase == "serving" else {"die_in": phase}
     one = serve(ONCE, **death, **where)
 
     with pytest.raises(ServerDied) as caught:
         one.service.wait_ready()
+        (tmp_path / "die").touch()
         one.check_until(lambda: False)
     one.service.stop()
 
@@ -81,9 +83,10 @@ def test_every_way_to_die_is_recorded_as_a_failure(serve: Serve, status: int, ph
     assert words in str(caught.value)
 
 
-def test_an_end_without_being_asked_is_a_failure_though_the_status_is_0(serve: Serve) -> None:
-    one = serve(ONCE, die_after_ready_s=3, exit_code=0)
+def test_an_end_without_being_asked_is_a_failure_though_the_status_is_0(serve: Serve, tmp_path: Path) -> None:
+    one = serve(ONCE, die_at_file=str(tmp_path / "die"), exit_code=0)
     one.service.wait_ready()
+    (tmp_path / "die").touch()
 
     assert "exit status 0, which vLLM also gives when its engine dies" in str(one.fail(ServerDied))
     one.service.stop()

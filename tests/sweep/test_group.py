@@ -141,7 +141,7 @@ def test_a_server_whose_interpreter_cannot_be_forked_is_started_cold_and_the_rea
 def test_a_server_that_dies_is_started_once_more_and_the_repeat_is_done_again(
     make_group: StartGroup, tmp_path: Path
 ) -> None:
-    script = {"starts_file": str(tmp_path / "starts"), "by_start": [{"die_after_ready_s": 3}, {}]}
+    script = {"starts_file": str(tmp_path / "starts"), "by_start": [{"die_at_file": str(tmp_path / "hung-0")}, {}]}
     group = make_group("workload.seed=1,2", command(hang(tmp_path)), **script)
     group.run()
 
@@ -177,8 +177,8 @@ def test_a_server_that_hears_of_a_stop_first_has_not_failed(
 def test_a_point_whose_server_dies_twice_has_failed_and_the_next_point_goes_on(
     make_group: StartGroup, tmp_path: Path
 ) -> None:
-    dying = {"die_after_ready_s": 3, "die_by_signal": 9}
-    script = {"starts_file": str(tmp_path / "starts"), "by_start": [dying, dying, {}]}
+    dying = [{"die_at_file": str(tmp_path / f"hung-{number}"), "die_by_signal": 9} for number in range(2)]
+    script = {"starts_file": str(tmp_path / "starts"), "by_start": [*dying, {}]}
     group = make_group("workload.seed=1,2", "workload.repeats=2", command(hang(tmp_path, 2)), **script)
     group.run()
 

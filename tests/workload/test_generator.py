@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -71,10 +72,16 @@ def test_a_run_that_takes_too_long_is_ended_with_its_children(
 ) -> None:
     pids = tmp_path / "pids"
     generator = make_generator(is_warm=is_warm, hang=str(pids))
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + (1000 if pids.exists() else 0))
-    monkeypatch.setattr(programs, "time", clock)  # it is late as soon as it hangs
+    late = Event()
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + (1000 if late.is_set() else 0))
+    monkeypatch.setattr(programs, "time", clock)
 
-    ended = generator.run([], tmp_path / "log", 500, never)
+    def be_late_once_it_hangs() -> bool:
+        if pids.exists():
+            late.set()
+        return False
+
+    ended = generator.run([], tmp_path / "log", 500, be_late_once_it_hangs)
 
     assert (ended.is_late, ended.was_stopped, ended.status) == (True, False, -signal.SIGTERM)
     assert (len(hanging(pids)), [pid for pid in hanging(pids) if is_alive(pid)]) == (2, [])

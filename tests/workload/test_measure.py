@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mixvllm.errors import Interrupted
+from mixvllm.server.processes import identify, send_signal
 from mixvllm.workload.bench.caches import Reset, reset_caches
 from mixvllm.workload.bench.measure import run_bench
 from mixvllm.workload.task import RepeatTask
@@ -92,10 +93,12 @@ def test_a_server_that_dies_meanwhile_is_the_cause(
     serve: Serve, make_generator: MakeGenerator, folder: Path, tmp_path: Path
 ) -> None:
     server, pids = serve(), tmp_path / "hanging"
+    leader = identify(server.pid)
+    assert leader is not None
 
     def kill_the_server_meanwhile() -> bool:
         if pids.exists():
-            os.kill(server.pid, signal.SIGKILL)
+            send_signal(leader, signal.SIGKILL)
         return False
 
     generator = make_generator(hang=str(pids))

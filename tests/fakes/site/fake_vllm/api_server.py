@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fake_vllm import VERSION
@@ -130,10 +131,8 @@ class ApiServer:
         write_uvicorn("Application startup complete.")
 
     def _serve(self, arguments: ServeArguments, engine: EngineClient, server: "HttpServer") -> int:
-        if self._script.die_after_ready_s is not None:
-            timer = threading.Timer(self._script.die_after_ready_s, self._put_event, [_DIE])
-            timer.daemon = True
-            timer.start()
+        if self._script.die_at_file is not None:
+            threading.Thread(target=self._die_at, args=[self._script.die_at_file], daemon=True).start()
         while True:
             event = os.read(self._events_fd, 1)[0]
             if event in (signal.SIGTERM, signal.SIGINT):
@@ -143,6 +142,11 @@ class ApiServer:
             if self._script.die_process == "leader":
                 return self._die_in("serving")
             engine.crash()
+
+    def _die_at(self, path: str) -> None:
+        while not Path(path).exists():
+            time.sleep(0.01)
+        self._put_event(_DIE)
 
     def _put_event(self, event: int) -> None:
         os.write(self._new_events_fd, bytes([event]))

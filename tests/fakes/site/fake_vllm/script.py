@@ -39,7 +39,7 @@ class Script:
 
     # Death
     die_in: str | None = None  # dies in this phase
-    die_after_ready_s: float | None = None  # dies this long after readiness
+    die_at_file: str | None = None  # dies once it serves and this file is there
     exit_code: int = 1  # of the leader's death
     die_by_signal: int | None = None  # death by this signal in place of exit_code; children then survive
     die_process: str = "leader"  # who dies: leader | engine
