@@ -9,9 +9,6 @@ from typing import Any
 
 from tests.sweep.sweeps import Sweep
 
-SLOW = "sleep 0.3"
-"""A load that takes so long that something can happen meanwhile."""
-
 
 class SubmittedSweep(Sweep):
     """A launcher of a sweep on the cluster, in `folder`, where the next one may go on."""

@@ -1,13 +1,14 @@
-"""Jobs that the queue has forgotten, where there is accounting. Skipped where its packages are missing, in CI too."""
+"""Jobs that the queue has forgotten, where there is accounting."""
 
 from __future__ import annotations
 
 import pytest
 
 from mixvllm.cluster.queue import read_queue
+from tests.needs import need
 from tests.slurm.accounting import PACKAGES
 from tests.slurm.cluster import Cluster, missing_packages
-from tests.slurm.conftest import StartCluster, need
+from tests.slurm.conftest import StartCluster
 from tests.written_runs import wait_for
 
 KEPT_S = 2

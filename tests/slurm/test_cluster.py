@@ -62,7 +62,7 @@ def test_the_command_has_the_exit_code_of_what_it_runs(slurm_packages: None) -> 
 
 def test_a_job_of_a_node_that_is_killed_begins_anew_on_another(slurm: Cluster) -> None:
     job = slurm.submit("echo $SLURMD_NODENAME >> nodes; sleep 600", "--nodelist=n1", "--requeue")
-    wait_for(lambda: Path("nodes").exists())
+    wait_for(lambda: Path("nodes").exists() and Path("nodes").read_text())
 
     slurm.kill_node("n1")
     slurm.run("scontrol", "update", f"JobId={job}", "ReqNodeList=")

@@ -39,7 +39,7 @@ def test_a_requeued_job_is_pending_again_and_counts_it(slurm: Cluster) -> None:
     job = slurm.submit("sleep 600", "--time=10")
     slurm.wait_state(job, "RUNNING")
 
-    slurm.requeue(job)
+    slurm.run("scontrol", "requeuehold", job)
     slurm.wait_state(job, "PENDING")
 
     assert (read_queue([job])[job].is_pending, read_queue([job])[job].num_restarts) == (True, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import SubmitSweep
-from tests.sweep.sweeps import command
+from tests.sweep.sweeps import command, held
 
 StartCluster = Callable[..., Cluster]
 
@@ -114,11 +114,13 @@ def test_a_sweep_that_nobody_waits_for_is_followed_later_and_not_submitted_twice
     assert verdicts(second.records()) == ["ok", "ok"]
 
 
-def test_why_jobs_wait_is_shown(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
-    sweep = submit_sweep("inference.max_num_seqs=8,16", "hydra.launcher.array_parallelism=1", command("sleep 1"))
+def test_why_jobs_wait_is_shown(slurm: Cluster, submit_sweep: SubmitSweep, tmp_path: Path) -> None:
+    one_by_one, gate = "hydra.launcher.array_parallelism=1", tmp_path / "gate"
+    sweep = submit_sweep("inference.max_num_seqs=8,16", one_by_one, command(held(gate)))
+    sweep.launch.wait_for(lambda: "1 PENDING (JobArrayTaskLimit)" in sweep.launch.stderr)
+    gate.touch()
 
     assert sweep.exit_code() == 0, sweep.launch.stderr
-    assert "1 PENDING (JobArrayTaskLimit)" in sweep.launch.stderr
 
 
 def test_what_slurm_refuses_is_said_in_its_words(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
@@ -129,8 +131,8 @@ def test_what_slurm_refuses_is_said_in_its_words(slurm: Cluster, submit_sweep: S
     assert "nothing was submitted" in sweep.launch.stderr
 
 
-def test_ctrl_c_leaves_the_jobs_alone(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
-    sweep = submit_sweep(command("sleep 2"))
+def test_ctrl_c_leaves_the_jobs_alone(slurm: Cluster, submit_sweep: SubmitSweep, tmp_path: Path) -> None:
+    sweep = submit_sweep(command(held(tmp_path / "gate")))
     (job,) = sweep.wait_submitted()
     slurm.wait_state(job, "RUNNING")
     sweep.interrupt()
@@ -138,6 +140,21 @@ def test_ctrl_c_leaves_the_jobs_alone(slurm: Cluster, submit_sweep: SubmitSweep)
     assert sweep.exit_code() == 130
     assert "leaving the jobs alone" in sweep.launch.stderr
     assert "mixvllm resume" in sweep.launch.stderr
+    (tmp_path / "gate").touch()
+    assert slurm.wait_state(job, "COMPLETED", "CANCELLED", "FAILED") == "COMPLETED"
+
+
+def test_ctrl_c_while_jobs_are_submitted_loses_none(
+    slurm: Cluster, slow_sbatch: Path, submit_sweep: SubmitSweep
+) -> None:
+    sweep = submit_sweep()
+    sweep.launch.wait_for((slow_sbatch / "asked").exists)
+    sweep.interrupt()
+    (slow_sbatch / "gate").touch()
+
+    assert sweep.exit_code() == 130
+    assert "leaving the jobs alone" in sweep.launch.stderr
+    (job,) = sweep.wait_submitted()
     assert slurm.wait_state(job, "COMPLETED", "CANCELLED", "FAILED") == "COMPLETED"
 
 
@@ -186,13 +203,16 @@ def test_a_dry_run_shows_why_slurm_would_refuse(slurm: Cluster, submit_sweep: Su
     assert "Requested node configuration is not available" in sweep.launch.stdout
 
 
-def test_a_slurm_that_does_not_answer_is_waited_for(start_cluster: StartCluster, submit_sweep: SubmitSweep) -> None:
+def test_a_slurm_that_does_not_answer_is_waited_for(
+    start_cluster: StartCluster, submit_sweep: SubmitSweep, tmp_path: Path
+) -> None:
     """Jobs go on without it, and what they tell is in files."""
     cluster = start_cluster(num_nodes=1)
-    sweep = submit_sweep(command("sleep 3"))
+    sweep = submit_sweep(command(held(tmp_path / "gate")))
     sweep.wait_began()
     cluster.kill_controller()
     sweep.launch.wait_for(lambda: "trying again until it answers" in sweep.launch.stderr)
+    (tmp_path / "gate").touch()
     sweep.wait_records(1)
     sweep.interrupt()
 
@@ -200,12 +220,14 @@ def test_a_slurm_that_does_not_answer_is_waited_for(start_cluster: StartCluster,
     assert verdicts(sweep.records()) == ["ok"]
 
 
-def test_a_sweep_is_resumed_by_its_folder(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
-    sweep = submit_sweep("inference.max_num_seqs=8,16", "hydra.launcher.max_requeues=0", command("sleep 1"))
+def test_a_sweep_is_resumed_by_its_folder(slurm: Cluster, submit_sweep: SubmitSweep, tmp_path: Path) -> None:
+    load = command(held(tmp_path / "gate"))
+    sweep = submit_sweep("inference.max_num_seqs=8,16", "hydra.launcher.max_requeues=0", load)
     jobs = sweep.wait_submitted()
     sweep.wait_began()
     slurm.run("scancel", *jobs)
     assert sweep.exit_code() == 1
+    (tmp_path / "gate").touch()
 
     again = [sys.executable, "-m", "mixvllm.cli.app", "resume", str(sweep.folder.path)]
     done = subprocess.run(again, cwd=sweep.launch.folder, capture_output=True, text=True, timeout=120)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import SubmitSweep, SubmittedSweep
-from tests.sweep.sweeps import command
+from tests.sweep.sweeps import command, held
 
 GRID = "inference.max_num_seqs=8,16,32,64"
 SEARCH = ["sweep.search=optuna", "sweep.objective={answer: maximize}", "sweep.num_trials=4"]
@@ -28,29 +29,33 @@ def test_trials_are_submitted_in_batches_and_the_best_is_shown(slurm: Cluster, s
     assert slurm.left() == []
 
 
-def test_a_search_goes_on_with_the_jobs_that_it_left(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
-    batch = "hydra.launcher.array_parallelism=2"
-    first = submit_sweep(*SEARCH, GRID, batch, command("sleep 2"))
+def test_a_search_goes_on_with_the_jobs_that_it_left(slurm: Cluster, submit_sweep: SubmitSweep, tmp_path: Path) -> None:
+    search = [*SEARCH, GRID, "hydra.launcher.array_parallelism=2", command(held(tmp_path / "gate"))]
+    first = submit_sweep(*search)
     jobs = first.wait_submitted()
     slurm.wait_state(jobs[0], "RUNNING")
     first.interrupt()
     assert first.exit_code() == 130, first.launch.stderr
     assert "mixvllm resume" in first.launch.stderr
+    (tmp_path / "gate").touch()
 
-    again = submit_sweep(*SEARCH, GRID, batch, command("sleep 2"))
+    again = submit_sweep(*search)
 
     assert again.exit_code() == 0, again.launch.stderr + again.logs()
     assert [array["num_elements"] for array in again.arrays()] == [2, 2]
     assert points(again) == [8, 16, 32, 64]
 
 
-def test_trials_whose_jobs_were_cancelled_are_measured_later(slurm: Cluster, submit_sweep: SubmitSweep) -> None:
-    search = [*SEARCH, "inference.max_num_seqs=8,16", command("sleep 2")]
+def test_trials_whose_jobs_were_cancelled_are_measured_later(
+    slurm: Cluster, submit_sweep: SubmitSweep, tmp_path: Path
+) -> None:
+    search = [*SEARCH, "inference.max_num_seqs=8,16", command(held(tmp_path / "gate"))]
     first = submit_sweep(*search)
     jobs = first.wait_submitted()
     slurm.wait_state(jobs[0], "RUNNING")
     slurm.run("scancel", *jobs)
     assert first.exit_code() == 1, first.launch.stderr
+    (tmp_path / "gate").touch()
 
     again = submit_sweep(*search)
 

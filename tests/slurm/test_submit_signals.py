@@ -16,18 +16,21 @@ from mixvllm.cli.fleet.doctor import examine
 from mixvllm.runs.files import write_json
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import SubmitSweep, SubmittedSweep
-from tests.sweep.sweeps import command
+from tests.sweep.sweeps import SECOND, command, held
 
-LONG = command("sleep 1.5")
-"""A load during which something can happen."""
+
+def hanging_once() -> str:
+    """Return the override of a load whose second repeat, when it is measured first, waits for the file `gate`."""
+    here = Path.cwd()
+    return command(f"if {SECOND} && mkdir {here}/hung 2>/dev/null; then {held(here / 'gate')}; fi")
 
 
 def begin(submit_sweep: SubmitSweep, *overrides: str, **script: object) -> tuple[SubmittedSweep, str, dict[str, Any]]:
-    """Submit a sweep of one server; return it, its job, and the record of its first repeat, when there is one."""
-    sweep = submit_sweep("workload.repeats=3", LONG, *overrides, **script)
+    """Submit a sweep of one server; return it, its job, and the record of its first repeat, once the second hangs."""
+    sweep = submit_sweep("workload.repeats=3", hanging_once(), *overrides, **script)
     (job,) = sweep.wait_submitted()
-    sweep.wait_records(1)
-    assert sweep.records(), sweep.launch.stderr
+    sweep.launch.wait_for(lambda: Path("hung").exists() or sweep.launch.process.poll() is not None)
+    assert len(sweep.records()) == 1, sweep.launch.stderr
     return sweep, job, sweep.records()[0]
 
 
@@ -113,7 +116,7 @@ def test_a_cancelled_job_is_recorded_as_such_and_its_points_can_be_resumed(
     assert slurm.left() == []
     assert len(numbers(sweep)) < 3
 
-    again = submit_sweep("workload.repeats=3", LONG)
+    again = submit_sweep("workload.repeats=3", hanging_once())
     assert again.exit_code() == 0, again.launch.stderr
     assert numbers(again) == ALL_OK
     assert again.records()[0] == first
@@ -171,6 +174,7 @@ def test_a_start_that_another_one_has_taken_over_from_ends(slurm: Cluster, submi
     record = {**sweep.job(job), "nonce": "of another start"}
 
     write_json(next(sweep.folder.path.glob("slurm/*/job-0.json")), record)
+    Path("gate").touch()
 
     assert sweep.exit_code() == 1
     assert sweep.job(job)["nonce"] == "of another start"
@@ -202,7 +206,7 @@ def test_what_a_killed_job_leaves_is_named_and_removed_by_the_next_one(
 
     assert examine() == 1
     assert f"temporary folder {folder}: its job was killed" in capsys.readouterr().out
-    assert submit_sweep("workload.repeats=3", LONG).exit_code() == 0
+    assert submit_sweep("workload.repeats=3", hanging_once()).exit_code() == 0
     assert job_folders() == []
 
 

@@ -35,6 +35,11 @@ def hang(marks: Path, count: int = 1, condition: str = "true") -> str:
     return f"if {condition} && ({once_more}) 2>/dev/null; then sleep 60; fi"
 
 
+def held(gate: Path) -> str:
+    """Return a text for `command` that waits until there is a file."""
+    return f"until [ -e {gate} ]; do sleep 0.05; done"
+
+
 SECOND = "[ $MIXVLLM_REPEAT = 1 ]"
 """Holds in the second repeat of a point."""
 
