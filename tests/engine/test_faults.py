@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from mixvllm.server.processes import ProcessId, identify, is_alive
+from mixvllm.vllm.phases import PHASES
 from tests.engine.conftest import LaunchDemo
 from tests.faults.launched import Launched
 from tests.faults.nothing_left import assert_nothing_left
@@ -209,7 +210,7 @@ def test_a_serving_server_is_drained_and_ended_with_its_launcher(launch_real: La
 def test_a_server_that_dies_of_its_first_request_is_never_ready_and_leaves_nothing(launch_real: LaunchReal) -> None:
     two_stages = ["inference.pipeline_parallel_size=2", "server.env.VLLM_ENABLE_V1_MULTIPROCESSING=null"]
     one = launch_real(*two_stages, "server.restart=never")
-    one.wait_state("starting", "http")
+    one.launch.wait_for(lambda: one.status().get("phase") in PHASES[PHASES.index("weights") :])
     one.witness.note()
 
     assert (one.launch.exit_code(), "ready" in one.names) == (1, False)
