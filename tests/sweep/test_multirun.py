@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.launches import PROGRAM
-from tests.sweep.sweeps import StartSweep, Sweep, command
+from tests.sweep.sweeps import StartSweep, Sweep, command, held
 
 
 def resume(sweep: Sweep, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -157,7 +157,7 @@ def test_a_folder_of_options_of_ones_own_counts_for_points_and_workers(start_swe
 
 
 def test_two_launchers_do_not_run_one_sweep(start_sweep: StartSweep, tmp_path: Path) -> None:
-    until_told = command(f"until [ -e {tmp_path}/end ]; do sleep 0.1; done")
+    until_told = command(held(tmp_path / "end"))
     first = start_sweep("sweep.name=mine", until_told)
     first.wait_began()
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.sweep.sweeps import StartSweep, command, kill_when_alive
+from tests.sweep.sweeps import SECOND, StartSweep, command, held, kill_when_alive
 from tests.sweep.test_multirun import resume
 from tests.written_runs import wait_for
 
 NUM_KILLS = 20
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(start_sweep: StartSweep) -> None:
-    sweep = start_sweep("inference.max_num_seqs=8,16", "workload.repeats=2", command("sleep 0.7"))
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(start_sweep: StartSweep, tmp_path: Path) -> None:
+    load = command(f"if {SECOND}; then {held(tmp_path / 'gate')}; fi")
+    sweep = start_sweep("inference.max_num_seqs=8,16", "workload.repeats=2", load)
     sweep.wait_records(1)
     sweep.note()
     sweep.interrupt()
@@ -27,6 +29,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(start_sweep: StartSweep
     assert (code, sweep.left()) == (130, [])
     assert 1 <= done < 4
     assert f"stopped; what is done is kept. To go on: mixvllm resume {sweep.folder.path}" in sweep.launch.stderr
+    (tmp_path / "gate").touch()
     assert resume(sweep).returncode == 0
     assert [record["verdict"] for record in sweep.records()] == ["ok"] * 4
     assert len(list(sweep.folder.path.parent.iterdir())) == 1

@@ -91,7 +91,7 @@ class EngineClient:
         """End the EngineCore: SIGTERM, time to drain, then SIGKILL to it and its workers."""
         if self.has_ended:
             return
-        os.kill(self._pid, signal.SIGTERM)
+        self._send_signal(signal.SIGTERM)
         if not self._ended.wait(drain_timeout_s + _KILL_GRACE_S):
             self.kill()
 
@@ -99,7 +99,7 @@ class EngineClient:
         """Kill what is left of the EngineCore and its workers."""
         if self.has_ended:
             return
-        os.kill(self._pid, signal.SIGKILL)
+        self._send_signal(signal.SIGKILL)
         self._ended.wait()
         # An interrupt may have come before it was read which workers there are.
         with contextlib.suppress(EngineDeadError, ScriptedFaultError):
@@ -123,6 +123,10 @@ class EngineClient:
         self.status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         self._ended.set()
         on_end()
+
+    def _send_signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # whoever waits for its end may be quicker
+            os.kill(self._pid, number)
 
     def _send(self, message: bytes) -> None:
         try:
