@@ -132,8 +132,8 @@ def test_a_killed_front_end_is_seen_and_its_engine_ended(restarted: Launched) ->
     url, attempt, engine = restarted.wait_ready(), restarted.status()["attempt"], engine_of(restarted)
     restarted.kill(restarted.role("leader"))
 
-    wait_for(lambda: restarted.names[-1] != "ready")
-    wait_for(lambda: not is_alive(engine))
+    wait_for(lambda: restarted.names[-1] != "ready", timeout_s=5)
+    wait_for(lambda: not is_alive(engine), timeout_s=5)
 
     wait_served_again(restarted, url, attempt)
     assert restarted.status()["attempts"][-1]["exit_code"] == -signal.SIGKILL
@@ -153,7 +153,7 @@ def test_a_killed_guardian_is_replaced_with_its_server(restarted: Launched) -> N
     url, attempt, engine = restarted.wait_ready(), restarted.status()["attempt"], engine_of(restarted)
     restarted.kill(restarted.role("guardian"))
 
-    wait_for(lambda: not is_alive(engine))
+    wait_for(lambda: not is_alive(engine), timeout_s=20)
 
     wait_served_again(restarted, url, attempt)
     assert restarted.status()["attempts"][-1]["failure"]["id"] == "guardian-killed"
@@ -214,6 +214,7 @@ def test_a_server_that_dies_of_its_first_request_is_never_ready_and_leaves_nothi
     one.witness.note()
 
     assert (one.launch.exit_code(), "ready" in one.names) == (1, False)
+    assert [event["phase"] for event in one.witness.events() if event["event"] == "phase"][-1] == "http"
     assert assert_nothing_left(one.witness)["state"] == "failed"
     assert one.witness.segments != set()  # so that there was something to remove
 
