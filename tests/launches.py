@@ -59,6 +59,10 @@ class Launch:
         record: dict[str, Any] = json.loads((self.run_folder() / name).read_text())
         return record
 
+    def events(self) -> list[dict[str, Any]]:
+        """Return what `events.jsonl` of the run tells."""
+        return [json.loads(line) for line in (self.run_folder() / "events.jsonl").read_text().splitlines()]
+
     def wait_for(self, condition: Callable[[], object]) -> None:
         """Wait until `condition` is true, noting every process meanwhile."""
         deadline = time.monotonic() + self.deadline_s

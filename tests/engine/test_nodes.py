@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 
@@ -42,8 +41,7 @@ def kill(slurm: Cluster, title: str) -> None:
 
 
 def events(launch: Launch) -> list[str]:
-    lines = (launch.run_folder() / "events.jsonl").read_text().splitlines()
-    return [json.loads(line)["event"] for line in lines]
+    return [event["event"] for event in launch.events()]
 
 
 def test_tensor_parallel_over_two_nodes_and_the_death_of_each(slurm: Cluster, launch_demo: LaunchDemo) -> None:

@@ -14,6 +14,7 @@ from tests.needs import need
 from tests.slurm.cluster import Cluster, missing_packages
 from tests.slurm.configuration import Options
 from tests.slurm.submitted import SubmitSweep, SubmittedSweep
+from tests.sweep.sweeps import held
 
 StartCluster = Callable[..., Cluster]
 """Starts a cluster with the given `Options`; see the fixture `start_cluster`."""
@@ -58,7 +59,7 @@ def slow_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have sbatch wait until the file `gate` is in this folder; `asked` says that it does."""
     folder, real = tmp_path / "slow", shutil.which("sbatch")
     folder.mkdir()
-    text = f'#!/bin/sh\ntouch {folder}/asked\nuntil [ -e {folder}/gate ]; do sleep 0.05; done\nexec {real} "$@"\n'
+    text = f'#!/bin/sh\ntouch {folder}/asked\n{held(folder / "gate")}\nexec {real} "$@"\n'
     (folder / "sbatch").write_text(text)
     (folder / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

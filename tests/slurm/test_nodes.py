@@ -105,8 +105,7 @@ def test_replicas_on_two_nodes_are_one_server(slurm: Cluster, run: Run, tmp_path
     )
 
     assert launch.exit_code() == 0, launch.stderr
-    events = [json.loads(line) for line in (launch.run_folder() / "events.jsonl").read_text().splitlines()]
-    (router,) = (event["url"] for event in events if event["event"] == "ready")
+    (router,) = (event["url"] for event in launch.events() if event["event"] == "ready")
     assert len({*launch.record("replicas.json")["urls"], router}) == 3
     assert slurm.run("squeue", "-t", "all", "-h", "-o", "%D", "-j", job_of(launch)).split() == ["2"]
     assert [line.rpartition(" ")[0] for line in (tmp_path / "pids").read_text().splitlines()].count("APIServer") == 2

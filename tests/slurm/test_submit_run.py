@@ -28,11 +28,6 @@ def state(launch: Launch) -> str | None:
     return found
 
 
-def restart_count(launch: Launch) -> int:
-    found: int = launch.record("status.json")["job"]["restart_count"]
-    return found
-
-
 def test_a_run_is_done_in_a_job_and_its_answer_shown(slurm: Cluster, run: Run) -> None:
     launch = run("submit=slurm", "workload=probe", "hydra.launcher.comment=hello")
 
@@ -60,10 +55,11 @@ def test_a_server_whose_time_is_up_serves_in_its_next_job(slurm: Cluster, run: R
     first = launch.record("status.json")["job"]
 
     slurm.run("scancel", "--signal=USR2", job_of(launch))
-    launch.wait_for(lambda: restart_count(launch) == 1 and state(launch) == "ready")
+    launch.wait_for(lambda: [event["event"] for event in launch.events()].count("ready") == 2)
 
-    second = launch.record("status.json")["job"]
-    assert first["restart_count"] == 0
+    names, second = [event["event"] for event in launch.events()], launch.record("status.json")["job"]
+    assert [name for name in names if name in ("ready", "stopped")] == ["ready", "stopped", "ready"]
+    assert (first["restart_count"], second["restart_count"]) == (0, 1)
     assert first["job_id"] == second["job_id"]
     assert first["nonce"] != second["nonce"]
 

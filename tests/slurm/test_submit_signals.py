@@ -16,20 +16,19 @@ from mixvllm.cli.fleet.doctor import examine
 from mixvllm.runs.files import write_json
 from tests.slurm.cluster import Cluster
 from tests.slurm.submitted import SubmitSweep, SubmittedSweep
-from tests.sweep.sweeps import SECOND, command, held
+from tests.sweep.sweeps import SECOND, command, hang, held
 
 
 def hanging_once() -> str:
     """Return the override of a load whose second repeat, when it is measured first, waits for the file `gate`."""
-    here = Path.cwd()
-    return command(f"if {SECOND} && mkdir {here}/hung 2>/dev/null; then {held(here / 'gate')}; fi")
+    return command(hang(Path.cwd(), condition=SECOND, how=held(Path("gate").absolute())))
 
 
 def begin(submit_sweep: SubmitSweep, *overrides: str, **script: object) -> tuple[SubmittedSweep, str, dict[str, Any]]:
     """Submit a sweep of one server; return it, its job, and the record of its first repeat, once the second hangs."""
     sweep = submit_sweep("workload.repeats=3", hanging_once(), *overrides, **script)
     (job,) = sweep.wait_submitted()
-    sweep.launch.wait_for(lambda: Path("hung").exists() or sweep.launch.process.poll() is not None)
+    sweep.launch.wait_for(lambda: Path("hung-0").exists() or sweep.launch.process.poll() is not None)
     assert len(sweep.records()) == 1, sweep.launch.stderr
     return sweep, job, sweep.records()[0]
 

@@ -26,13 +26,13 @@ def command(text: str = "") -> str:
     return f"workload.command='{whole}'"
 
 
-def hang(marks: Path, count: int = 1, condition: str = "true") -> str:
-    """Return a text for `command` that hangs the first `count` times at which `condition` holds.
+def hang(marks: Path, count: int = 1, condition: str = "true", how: str = "sleep 60") -> str:
+    """Return a text for `command` that hangs the first `count` times at which `condition` holds; `how` is a command.
 
     Each time it makes a mark before: a folder `hung-<number>` in `marks`.
     """
     once_more = " || ".join(f"mkdir {marks}/hung-{number}" for number in range(count))
-    return f"if {condition} && ({once_more}) 2>/dev/null; then sleep 60; fi"
+    return f"if {condition} && ({once_more}) 2>/dev/null; then {how}; fi"
 
 
 def held(gate: Path) -> str:

@@ -91,7 +91,7 @@ class EngineClient:
         """End the EngineCore: SIGTERM, time to drain, then SIGKILL to it and its workers."""
         if self.has_ended:
             return
-        self._send_signal(signal.SIGTERM)
+        _send_signal(self._pid, signal.SIGTERM)
         if not self._ended.wait(drain_timeout_s + _KILL_GRACE_S):
             self.kill()
 
@@ -99,14 +99,13 @@ class EngineClient:
         """Kill what is left of the EngineCore and its workers."""
         if self.has_ended:
             return
-        self._send_signal(signal.SIGKILL)
+        _send_signal(self._pid, signal.SIGKILL)
         self._ended.wait()
         # An interrupt may have come before it was read which workers there are.
         with contextlib.suppress(EngineDeadError, ScriptedFaultError):
             self.wait_ready()
         for pid in self._worker_pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _send_signal(pid, signal.SIGKILL)
 
     def _read_lines(self) -> Iterator[str]:
         while True:
@@ -124,12 +123,13 @@ class EngineClient:
         self._ended.set()
         on_end()
 
-    def _send_signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):  # whoever waits for its end may be quicker
-            os.kill(self._pid, number)
-
     def _send(self, message: bytes) -> None:
         try:
             self._channel.sendall(message)
         except OSError as error:
             raise EngineDeadError from error
+
+
+def _send_signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # whoever waits for its end may be quicker
+        os.kill(pid, number)
